@@ -1,0 +1,77 @@
+"""Files that are either complete or absent, and never overwrite anything unasked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from irkd.errors import IrkdError
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise unless `path` is free or may be replaced."""
+    if path.exists() and not overwrite:
+        raise IrkdError(f"{path} exists already. Choose another name, or add --overwrite.")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; move it into place when the block ends well.
+
+    The temporary file has the same suffix, so that writers that choose a format by suffix work.
+    Bytes reach the disk before the move: after a power cut, `path` is the old file or the new one.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes files private; give them the mode any other new file would get.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        refuse_existing(path, overwrite)
+        os.replace(temporary, path)
+        _fsync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> None:
+    write_bytes(path, text.encode("utf-8"), overwrite=overwrite)
+
+
+def write_json(path: str | Path, value: Any, *, overwrite: bool = False) -> None:
+    """Write strict JSON; infinities and NaN must be turned into strings or null before."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", overwrite=overwrite)
+
+
+def sha256_file(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync_directory(directory: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,121 @@
+"""What a distillation method is told, asks for, and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from irkd import registry
+from irkd.models.taps import Tap, TapPair
+
+
+class MethodParameters(BaseModel):
+    """A method as a preset writes it. Methods subclass it with their own parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    weight: float = Field(1.0, ge=0, description="factor on all terms of the method")
+    start: int = Field(0, ge=0, description="first step at which the method counts")
+    stop: int | None = Field(None, ge=1, description="first step at which it no longer counts")
+    ramp: int = Field(0, ge=0, description="steps over which its weight rises from 0 after start")
+
+    def weight_at(self, step: int) -> float:
+        """The method's weight at `step` (counted from 0)."""
+        if step < self.start or (self.stop is not None and step >= self.stop):
+            return 0.0
+        if self.ramp == 0:
+            return self.weight
+        return self.weight * min(1.0, (step - self.start + 1) / self.ramp)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method is built for: the two networks' taps, and the value range of all images.
+
+    `teacher_taps` is None when the preset names no teacher.
+    """
+
+    student_taps: Mapping[str, Tap]
+    teacher_taps: Mapping[str, Tap] | None = None
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must be computed for a method in each step; the engine computes the union once."""
+
+    teacher: bool = False
+    tap_pairs: tuple[TapPair, ...] = ()
+    teacher_clean: bool = False
+    teacher_encoder: bool = False
+
+
+@dataclass
+class Context:
+    """One step as a method sees it. Images are float32 in the student's value range.
+
+    degraded, reference, restored, teacher_restored: B x 3 x H x W; `restored` is the student's.
+    student_features, teacher_features: the taps asked for, by tap name, B x C x h x w in float32;
+    the teacher's carry no gradient.
+    clean_features: the teacher's taps on `reference`, when `Needs.teacher_clean`.
+    encode(images, names): the frozen teacher's taps on other images, differentiable with respect to
+    the images, when `Needs.teacher_encoder`.
+    """
+
+    degraded: Tensor
+    reference: Tensor
+    restored: Tensor
+    teacher_restored: Tensor | None = None
+    student_features: dict[str, Tensor] = field(default_factory=dict)
+    teacher_features: dict[str, Tensor] = field(default_factory=dict)
+    clean_features: dict[str, Tensor] = field(default_factory=dict)
+    encode: Callable[[Tensor, Sequence[str]], dict[str, Tensor]] | None = None
+    step: int = 0
+
+
+class Method(nn.Module):
+    """A distillation method: trainable parts (projectors) and its loss terms.
+
+    Subclasses set `needs`, `term_weights` (term to weight inside the method) and, where it is not
+    0, `floors` (term to its value when the student equals the teacher). `not_monotone` names the
+    terms that need not fall along the straight path from student to teacher.
+    """
+
+    needs: Needs
+    term_weights: dict[str, float]
+    floors: dict[str, float]
+    not_monotone: frozenset[str] = frozenset()
+
+    def __init__(self, parameters: MethodParameters) -> None:
+        super().__init__()
+        self.parameters_spec = parameters
+        self.floors = {}
+
+    def forward(self, context: Context) -> dict[str, Tensor]:
+        """The unweighted scalar of every term in `term_weights`."""
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A registered method: what `name` in a preset's `methods` stands for."""
+
+    name: str
+    title: str
+    parameters: type[MethodParameters]
+    build: Callable[..., Method]
+
+
+def methods() -> dict[str, MethodEntry]:
+    """All registered methods by name."""
+    return registry.collect("irkd.methods", "METHODS")
+
+
+def build_method(parameters: MethodParameters, setting: Setting) -> Method:
+    entry = registry.lookup("irkd.methods", "METHODS", parameters.name, "method")
+    method: Method = entry.build(parameters, setting)
+    return method

@@ -1,0 +1,1 @@
+"""Restoration networks: one file a family, and what reads their weights."""

@@ -1,0 +1,106 @@
+"""What every network family tells the rest of irkd about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor, nn
+
+from irkd import registry
+from irkd.errors import IrkdError
+from irkd.models.taps import Tap
+from irkd.presets.messages import describe
+
+
+class NetworkSpec(BaseModel):
+    """A network as a preset writes it: the family (`arch`), its options, and how to feed it.
+
+    Families subclass it with their constructor's options, under the official names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arch: str
+    weights: str | None = Field(
+        None, description="a file, a run directory, or the name of a model that ships with irkd"
+    )
+    value_range: tuple[float, float] = Field(
+        (0.0, 1.0), description="the pixel values that stand for black and white"
+    )
+
+    @model_validator(mode="after")
+    def _value_range_rises(self) -> NetworkSpec:
+        low, high = self.value_range
+        if not low < high:
+            raise ValueError(f"value_range must rise from black to white, not {low} to {high}")
+        return self
+
+
+@runtime_checkable
+class RestorationNetwork(Protocol):
+    """What irkd asks of a network besides being an `nn.Module` that maps images to images.
+
+    `size_multiple`: height and width must be multiples of it (callers pad; see `apply_network`).
+    `taps()`: name to `Tap`, in the order in which the forward pass reaches them. Names are
+    `encoder_level1..n`, `middle`, `decoder_leveln..1`, `refinement`.
+    """
+
+    spec: NetworkSpec
+    size_multiple: int
+    in_channels: int
+    out_channels: int
+
+    def taps(self) -> dict[str, Tap]: ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A network family: one `arch` of a preset.
+
+    `read_spec(state_dict)` returns the options that a plain state dict with the official keys
+    implies, or None when the keys belong to another family. Of two families with the same keys
+    (NAFNet and its local-pooling form) only the plain one claims them.
+    """
+
+    name: str
+    title: str
+    spec: type[NetworkSpec]
+    build: Callable[..., nn.Module]
+    read_spec: Callable[[Mapping[str, Tensor]], dict[str, object] | None]
+
+
+def families() -> dict[str, Family]:
+    """All registered families by `arch`."""
+    return registry.collect("irkd.models", "FAMILIES")
+
+
+def family(arch: str) -> Family:
+    return registry.lookup("irkd.models", "FAMILIES", arch, "arch")
+
+
+def build_network(spec: NetworkSpec) -> nn.Module:
+    """The network of `spec` with freshly initialised weights, in training mode."""
+    network = family(spec.arch).build(spec)
+    assert isinstance(network, RestorationNetwork)
+    return network
+
+
+def create_network(arch: str, **options: object) -> nn.Module:
+    """A network by family name and the family's own option names, freshly initialised.
+
+    Raises IrkdError for an unknown family or option, or values that make no network.
+    """
+    entry = family(arch)
+    try:
+        spec = entry.spec.model_validate({"arch": arch, **options})
+    except ValidationError as error:
+        known = {(): list(entry.spec.model_fields)}
+        raise IrkdError(describe(error, f"{arch} network", known)) from error
+    return build_network(spec)
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,133 @@
+"""Taps: named places inside a network where a method may look, and how two networks' taps pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from irkd.errors import IrkdError
+
+Role = Literal["encoder", "middle", "decoder"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place where a method may look into a network.
+
+    `module` is the dotted path of the submodule whose output is tapped (B x channels x H/stride x
+    W/stride); `role` and `stride` are what taps of two families are paired by.
+    """
+
+    module: str
+    role: Role
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class TapPair:
+    """Tap names in the student and in the teacher whose features are compared."""
+
+    student: str
+    teacher: str
+
+
+def pair_taps(
+    student: Mapping[str, Tap], teacher: Mapping[str, Tap], names: Iterable[str] | None = None
+) -> tuple[TapPair, ...]:
+    """Pair the student's taps with the teacher's.
+
+    Taps of one name, role and stride pair directly (networks of one blueprint). Otherwise the
+    teacher's tap of the same role and stride is taken, or, where the strides do not meet, the one
+    of the same role whose stride is nearest. `names` restricts the student's taps; None takes all
+    but `refinement`, which only some families have.
+    """
+    wanted = list(names) if names is not None else [n for n in student if n != "refinement"]
+    pairs = []
+    for name in wanted:
+        if name not in student:
+            raise IrkdError(f"the student has no tap {name!r}. Its taps: {', '.join(student)}.")
+        tap = student[name]
+        same = teacher.get(name)
+        if same is not None and (same.role, same.stride) == (tap.role, tap.stride):
+            pairs.append(TapPair(name, name))
+            continue
+        candidates = {
+            other: abs(candidate.stride - tap.stride)
+            for other, candidate in teacher.items()
+            if candidate.role == tap.role and other != "refinement"
+        }
+        if not candidates:
+            raise IrkdError(f"the teacher has no {tap.role} tap to pair with the student's {name}.")
+        pairs.append(TapPair(name, min(candidates, key=candidates.__getitem__)))
+    return tuple(pairs)
+
+
+class TapRecorder:
+    """Collects the outputs of tapped modules during forward passes.
+
+    >>> with TapRecorder(network, ["encoder_level1", "middle"]) as features:
+    ...     restored = network(degraded)
+    >>> features["middle"].shape
+    """
+
+    def __init__(self, network: nn.Module, names: Iterable[str]) -> None:
+        taps = network.taps()  # type: ignore[operator]
+        names = list(names)
+        missing = [name for name in names if name not in taps]
+        if missing:
+            raise IrkdError(f"the network has no tap {missing[0]!r}. Its taps: {', '.join(taps)}.")
+        self.features: dict[str, Tensor] = {}
+        self._modules = {name: network.get_submodule(taps[name].module) for name in names}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> dict[str, Tensor]:
+        self.features.clear()
+        for name, module in self._modules.items():
+            self._handles.append(module.register_forward_hook(self._keep(name)))
+        return self.features
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _keep(self, name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            self.features[name] = output
+
+        return hook
+
+
+class _Reached(Exception):
+    """Ends a forward pass once its last wanted tap is known."""
+
+
+def encode(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """The features of `images` at taps `names`, without running what comes after the last of them.
+
+    Differentiable with respect to `images`, which are in the network's own value range.
+    """
+    names = tuple(names)
+    with TapRecorder(network, names) as features:
+
+        def stop(*_: Any) -> None:
+            if all(name in features for name in names):
+                raise _Reached
+
+        taps = network.taps()  # type: ignore[operator]
+        handles = [
+            network.get_submodule(taps[name].module).register_forward_hook(stop) for name in names
+        ]
+        try:
+            network(images)
+        except _Reached:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+    return dict(features)

@@ -1,0 +1,1 @@
+"""Presets: what a YAML file may say, and how it is read."""
