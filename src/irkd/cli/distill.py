@@ -1,0 +1,2 @@
+def distill() -> None:
+    """(being built)"""

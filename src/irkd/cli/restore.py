@@ -1,0 +1,2 @@
+def restore() -> None:
+    """(being built)"""
