@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -104,3 +105,25 @@ def create_network(arch: str, **options: object) -> nn.Module:
 
 def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+_reference_path = False
+
+
+def on_reference_path() -> bool:
+    """Whether blocks must compute as the paper writes them, not by a faster equal form."""
+    return _reference_path
+
+
+@contextlib.contextmanager
+def reference_path() -> Iterator[None]:
+    """Make networks take their reference path: for counting MACs, and to test faster paths against.
+
+    Blocks that have a faster path ask `on_reference_path()` in their forward.
+    """
+    global _reference_path
+    before, _reference_path = _reference_path, True
+    try:
+        yield
+    finally:
+        _reference_path = before
