@@ -46,10 +46,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Needs:
-    """What must be computed for a method in each step; the engine computes the union once."""
+    """What must be computed for a method in each step; the engine computes the union once.
+
+    teacher: the teacher's output on the degraded images.
+    tap_pairs: features of both networks; teacher_taps: further taps of the teacher alone.
+    teacher_clean: the teacher's output and features on the reference images.
+    teacher_encoder: `Context.encode`.
+    """
 
     teacher: bool = False
     tap_pairs: tuple[TapPair, ...] = ()
+    teacher_taps: tuple[str, ...] = ()
     teacher_clean: bool = False
     teacher_encoder: bool = False
 
@@ -61,7 +68,8 @@ class Context:
     degraded, reference, restored, teacher_restored: B x 3 x H x W; `restored` is the student's.
     student_features, teacher_features: the taps asked for, by tap name, B x C x h x w in float32;
     the teacher's carry no gradient.
-    clean_features: the teacher's taps on `reference`, when `Needs.teacher_clean`.
+    clean_restored, clean_features: the teacher's output and taps on `reference`, when
+    `Needs.teacher_clean`.
     encode(images, names): the frozen teacher's taps on other images, differentiable with respect to
     the images, when `Needs.teacher_encoder`.
     """
@@ -72,6 +80,7 @@ class Context:
     teacher_restored: Tensor | None = None
     student_features: dict[str, Tensor] = field(default_factory=dict)
     teacher_features: dict[str, Tensor] = field(default_factory=dict)
+    clean_restored: Tensor | None = None
     clean_features: dict[str, Tensor] = field(default_factory=dict)
     encode: Callable[[Tensor, Sequence[str]], dict[str, Tensor]] | None = None
     step: int = 0
