@@ -1,0 +1,1 @@
+"""Training: the task, the loop around it, and the checkpoints that make it resumable."""
