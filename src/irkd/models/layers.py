@@ -28,22 +28,57 @@ def channel_layer_norm(features: Tensor, weight: Tensor, bias: Tensor, eps: floa
     return F.layer_norm(last, weight.shape, weight, bias, eps).permute(0, 3, 1, 2)
 
 
-class Downsample2d(nn.Sequential):
-    """3 x 3 convolution to half the channels, then 2 x 2 pixels into channels: C -> 2C, H -> H/2."""
+class ChannelLayerNorm(nn.Module):
+    """`channel_layer_norm` with its parameters under `body`, as Restormer's weights name them.
+
+    `with_bias=False` is Restormer's BiasFree form: divided by the standard deviation of the
+    channels, but not centred (neither layer normalisation nor RMS normalisation).
+    """
+
+    def __init__(self, channels: int, *, with_bias: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.body = nn.Module()
+        self.body.weight = nn.Parameter(torch.ones(channels))
+        self.body.register_parameter(
+            "bias", nn.Parameter(torch.zeros(channels)) if with_bias else None
+        )
+        self.eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        weight, bias = self.body.weight, self.body.bias
+        if bias is not None:
+            return channel_layer_norm(features, weight, bias, self.eps)
+        last = features.permute(0, 2, 3, 1)
+        # float16 would overflow in the variance of channels that differ by more than 256.
+        precise = last if last.dtype == torch.float64 else last.float()
+        scale = torch.rsqrt(precise.var(-1, correction=0, keepdim=True) + self.eps)
+        return (precise * scale * weight).to(features.dtype).permute(0, 3, 1, 2)
+
+
+class Downsample(nn.Module):
+    """B x C x H x W to B x 2C x H/2 x W/2: 3 x 3 convolution to C/2, 2 x 2 pixels to channels."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(
+        super().__init__()
+        self.body = nn.Sequential(
             nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2)
         )
 
+    def forward(self, features: Tensor) -> Tensor:
+        return self.body(features)
 
-class Upsample2d(nn.Sequential):
-    """3 x 3 convolution to twice the channels, then channels into 2 x 2 pixels: C -> C/2, H -> 2H."""
+
+class Upsample(nn.Module):
+    """B x C x H x W to B x C/2 x 2H x 2W: 3 x 3 convolution to 2C, channels to 2 x 2 pixels."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(
+        super().__init__()
+        self.body = nn.Sequential(
             nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2)
         )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.body(features)
 
 
 def children_of(keys: Iterable[str], prefix: str) -> list[str]:

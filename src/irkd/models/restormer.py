@@ -1,0 +1,327 @@
+"""Restormer.
+
+Zamir, Arora, Khan, Hayat, Khan, Yang: "Restormer: Efficient Transformer for High-Resolution Image
+Restoration", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from irkd.models.base import Family, NetworkSpec
+from irkd.models.layers import (
+    ChannelLayerNorm,
+    Downsample,
+    Upsample,
+    channels_last,
+    children_of,
+)
+from irkd.models.taps import Tap
+
+LEVELS = 4
+
+
+class RestormerSpec(NetworkSpec):
+    arch: Literal["restormer"] = "restormer"
+    inp_channels: int = Field(3, ge=1, le=64, description="channels of the degraded image")
+    out_channels: int = Field(3, ge=1, le=64, description="channels of the restored image")
+    dim: int = Field(48, ge=2, le=1024, description="channels at full resolution; even")
+    num_blocks: tuple[Annotated[int, Field(ge=0, le=512)], ...] = Field(
+        (4, 6, 6, 8),
+        min_length=LEVELS,
+        max_length=LEVELS,
+        description="blocks of encoder levels 1 to 3 (the decoder mirrors them) and the middle",
+    )
+    num_refinement_blocks: int = Field(4, ge=0, le=512)
+    heads: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4, 8),
+        min_length=LEVELS,
+        max_length=LEVELS,
+        description="attention heads of each level",
+    )
+    ffn_expansion_factor: float = Field(
+        2.66, gt=0, le=64, allow_inf_nan=False, description="hidden over outer channels"
+    )
+    bias: bool = Field(False, description="biases in attention, feed-forward and output layers")
+    LayerNorm_type: Literal["WithBias", "BiasFree"] = "WithBias"
+    dual_pixel_task: bool = Field(
+        False, description="left and right view in, one image out: no residual to the input"
+    )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> RestormerSpec:
+        if self.dim % 2:
+            raise ValueError(f"dim must be even, since downsampling halves it; it is {self.dim}")
+        for level, heads in enumerate(self.heads):
+            width = self.dim * 2**level
+            if width % heads:
+                raise ValueError(
+                    f"heads must divide the channels of their level: {heads} heads do not divide "
+                    f"the {width} channels of level {level + 1}"
+                )
+        if int(self.dim * self.ffn_expansion_factor) < 1:
+            raise ValueError(
+                f"ffn_expansion_factor {self.ffn_expansion_factor} leaves no hidden channels at "
+                f"dim {self.dim}"
+            )
+        if not self.dual_pixel_task and self.inp_channels != self.out_channels:
+            raise ValueError(
+                f"inp_channels {self.inp_channels} and out_channels {self.out_channels} must be "
+                "equal, since the input is added to the output (but for dual_pixel_task)"
+            )
+        return self
+
+
+class TransposedAttention(nn.Module):
+    """Multi-Dconv head transposed attention (eq. 1): attention between channels, not pixels.
+
+    B x C x H x W to the same; the attention map of a head is (C / heads) x (C / heads).
+    """
+
+    def __init__(self, channels: int, heads: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
+        self.qkv_dwconv = nn.Conv2d(
+            3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias
+        )
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        height, width = features.shape[-2:]
+        # Pixels x channels: a view of channels-last features.
+        qkv = self.qkv_dwconv(self.qkv(features)).permute(0, 2, 3, 1).flatten(1, 2)
+        query, key, value = qkv.chunk(3, dim=-1)
+        attention = self.attention(query, key).to(value.dtype)
+        if self.training:
+            heads = value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            x = (heads @ attention.mT).transpose(1, 2).flatten(2)
+            x = x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+            return self.project_out(x)
+        # Attention and projection are both linear maps of a pixel's channels: one C x C matrix.
+        projection = self.project_out.weight.flatten(1).unflatten(1, (self.heads, -1))
+        projection = torch.einsum("ohc,bhcd->bhdo", projection, attention).flatten(1, 2)
+        x = value @ projection
+        if self.project_out.bias is not None:
+            x = x + self.project_out.bias
+        return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    def attention(self, query: Tensor, key: Tensor) -> Tensor:
+        """Attention maps B x heads x c x c, float32 or more, of B x HW x C queries and keys."""
+        query_norm = _norm_over_pixels(query)
+        key_norm = _norm_over_pixels(key)
+        half = query.dtype in (torch.float16, torch.bfloat16)
+        if half:
+            # Sums over many pixels leave float16's range; of unit vectors they do not.
+            query = (query / query_norm).to(query.dtype)
+            key = (key / key_norm).to(key.dtype)
+        query = query.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)
+        key = key.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        scores = query @ key
+        if half:
+            scores = scores.float()
+        else:
+            # Normalising the c x c products is the same as normalising query and key, and spares
+            # two copies of the features.
+            query_norm = query_norm.view(-1, self.heads, query.shape[2], 1)
+            key_norm = key_norm.view(-1, self.heads, 1, query.shape[2])
+            scores = scores / (query_norm * key_norm)
+        return (scores * self.temperature).softmax(-1)
+
+
+def _norm_over_pixels(features: Tensor) -> Tensor:
+    """B x 1 x C lengths of B x HW x C, at least 1e-12 so that all-zero channels stay zero."""
+    precision = torch.promote_types(features.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=precision)
+    return norm.clamp(min=1e-12)
+
+
+class GatedFeedForward(nn.Module):
+    """Gated-Dconv feed-forward network (eq. 2): B x C x H x W to the same."""
+
+    def __init__(self, channels: int, expansion: float, bias: bool) -> None:
+        super().__init__()
+        hidden = int(channels * expansion)
+        self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
+        self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        gate, x = self.dwconv(self.project_in(features)).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate) * x)
+
+
+class TransformerBlock(nn.Module):
+    """B x C x H x W to the same: attention and feed-forward, each normalised first and added."""
+
+    def __init__(self, channels: int, heads: int, spec: RestormerSpec) -> None:
+        super().__init__()
+        with_bias = spec.LayerNorm_type == "WithBias"
+        self.norm1 = ChannelLayerNorm(channels, with_bias=with_bias)
+        self.attn = TransposedAttention(channels, heads, spec.bias)
+        self.norm2 = ChannelLayerNorm(channels, with_bias=with_bias)
+        self.ffn = GatedFeedForward(channels, spec.ffn_expansion_factor, spec.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features + self.attn(self.norm1(features))
+        return features + self.ffn(self.norm2(features))
+
+
+class PatchEmbedding(nn.Module):
+    """3 x 3 convolution of the image to the first features; never has a bias."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images)
+
+
+class Restormer(nn.Module):
+    """B x inp_channels x H x W in the spec's value range to B x out_channels x H x W, not clamped.
+
+    Height and width must be multiples of 8.
+    """
+
+    size_multiple = 2 ** (LEVELS - 1)
+
+    def __init__(self, spec: RestormerSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.in_channels, self.out_channels = spec.inp_channels, spec.out_channels
+        dim = spec.dim
+
+        def stage(channels: int, level: int, blocks: int) -> nn.Sequential:
+            heads = spec.heads[level - 1]
+            return nn.Sequential(*(TransformerBlock(channels, heads, spec) for _ in range(blocks)))
+
+        depth1, depth2, depth3, depth_latent = spec.num_blocks
+        self.patch_embed = PatchEmbedding(spec.inp_channels, dim)
+        self.encoder_level1 = stage(dim, 1, depth1)
+        self.down1_2 = Downsample(dim)
+        self.encoder_level2 = stage(2 * dim, 2, depth2)
+        self.down2_3 = Downsample(2 * dim)
+        self.encoder_level3 = stage(4 * dim, 3, depth3)
+        self.down3_4 = Downsample(4 * dim)
+        self.latent = stage(8 * dim, 4, depth_latent)
+
+        self.up4_3 = Upsample(8 * dim)
+        self.reduce_chan_level3 = nn.Conv2d(8 * dim, 4 * dim, 1, bias=spec.bias)
+        self.decoder_level3 = stage(4 * dim, 3, depth3)
+        self.up3_2 = Upsample(4 * dim)
+        self.reduce_chan_level2 = nn.Conv2d(4 * dim, 2 * dim, 1, bias=spec.bias)
+        self.decoder_level2 = stage(2 * dim, 2, depth2)
+        self.up2_1 = Upsample(2 * dim)
+        # Level 1 is not reduced after concatenation: 2 dim channels with the heads of level 1.
+        self.decoder_level1 = stage(2 * dim, 1, depth1)
+        self.refinement = stage(2 * dim, 1, spec.num_refinement_blocks)
+        if spec.dual_pixel_task:
+            self.skip_conv = nn.Conv2d(dim, 2 * dim, 1, bias=spec.bias)
+        self.output = nn.Conv2d(2 * dim, spec.out_channels, 3, padding=1, bias=spec.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = channels_last(images)
+        embedded = self.patch_embed(images)
+        encoded1 = self.encoder_level1(embedded)
+        encoded2 = self.encoder_level2(self.down1_2(encoded1))
+        encoded3 = self.encoder_level3(self.down2_3(encoded2))
+        x = self.latent(self.down3_4(encoded3))
+
+        x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), encoded3], 1)))
+        x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), encoded2], 1)))
+        x = self.decoder_level1(torch.cat([self.up2_1(x), encoded1], 1))
+        x = self.refinement(x)
+        if self.spec.dual_pixel_task:
+            return self.output(x + self.skip_conv(embedded))
+        return self.output(x) + images
+
+    def taps(self) -> dict[str, Tap]:
+        dim = self.spec.dim
+        return {
+            "encoder_level1": Tap("encoder_level1", "encoder", dim, 1),
+            "encoder_level2": Tap("encoder_level2", "encoder", 2 * dim, 2),
+            "encoder_level3": Tap("encoder_level3", "encoder", 4 * dim, 4),
+            "middle": Tap("latent", "middle", 8 * dim, 8),
+            "decoder_level3": Tap("decoder_level3", "decoder", 4 * dim, 4),
+            "decoder_level2": Tap("decoder_level2", "decoder", 2 * dim, 2),
+            "decoder_level1": Tap("decoder_level1", "decoder", 2 * dim, 1),
+            "refinement": Tap("refinement", "decoder", 2 * dim, 1),
+        }
+
+
+def expansion_factor(sizes: Iterable[tuple[int, int]], preferred: float = 2.66) -> float | None:
+    """The factor f with int(channels * f) == hidden for all `sizes`: (channels, hidden).
+
+    Many factors do; `preferred` is taken where it fits, else the shortest decimal. None: none does.
+    """
+    sizes = set(sizes)
+
+    def fits(factor: float) -> bool:
+        return all(int(channels * factor) == hidden for channels, hidden in sizes)
+
+    if fits(preferred):
+        return preferred
+    if any(channels == 0 for channels, _ in sizes):
+        return None
+    lowest = max(hidden / channels for channels, hidden in sizes)
+    for digits in range(17):
+        factor = math.ceil(lowest * 10**digits) / 10**digits
+        if fits(factor):
+            return factor
+    return None
+
+
+def read_restormer_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
+    """The options that Restormer weights imply; None for weights of another family."""
+    embedding = state_dict.get("patch_embed.proj.weight")
+    output = state_dict.get("output.weight")
+    if embedding is None or output is None or "up2_1.body.0.weight" not in state_dict:
+        return None
+    blocks = [key.removesuffix("attn.temperature") for key in state_dict if "temperature" in key]
+    # DRSformer has the same skeleton, but another feed-forward network.
+    if any(f"{block}ffn.dwconv.weight" not in state_dict for block in blocks):
+        return None
+    if embedding.ndim != 4 or output.ndim != 4:
+        return None
+
+    def depth(stage: str) -> int:
+        return len(children_of(state_dict, f"{stage}."))
+
+    def heads(stage: str) -> int:
+        temperature = state_dict.get(f"{stage}.0.attn.temperature")
+        # Without blocks the number of heads means nothing.
+        return 1 if temperature is None else temperature.numel()
+
+    projections = [state_dict.get(f"{block}ffn.project_in.weight") for block in blocks]
+    factor = expansion_factor(
+        (weight.shape[1], weight.shape[0] // 2)
+        for weight in projections
+        if weight is not None and weight.ndim == 4
+    )
+    levels = ("encoder_level1", "encoder_level2", "encoder_level3", "latent")
+    return {
+        "inp_channels": embedding.shape[1],
+        "out_channels": output.shape[0],
+        "dim": embedding.shape[0],
+        "num_blocks": tuple(depth(level) for level in levels),
+        "num_refinement_blocks": depth("refinement"),
+        "heads": tuple(heads(level) for level in levels),
+        "ffn_expansion_factor": 2.66 if factor is None else factor,
+        "bias": "output.bias" in state_dict,
+        "LayerNorm_type": "WithBias"
+        if any(key.endswith("norm1.body.bias") for key in state_dict)
+        else "BiasFree",
+        "dual_pixel_task": "skip_conv.weight" in state_dict,
+    }
+
+
+FAMILIES = (Family("restormer", "Restormer", RestormerSpec, Restormer, read_restormer_spec),)
