@@ -1,0 +1,1 @@
+"""Turning a network into one file that a device runs."""
