@@ -139,17 +139,17 @@ class NAFBlock(nn.Module):
 
     def __init__(self, channels: int, pool: LocalMean | None = None) -> None:
         super().__init__()
-        self.norm1 = LayerNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
-        self.sg = SimpleGate()
+        self.conv3 = nn.Conv2d(channels, channels, 1)
         self.sca = nn.Sequential(
             nn.AdaptiveAvgPool2d(1) if pool is None else pool, nn.Conv2d(channels, channels, 1)
         )
-        self.conv3 = nn.Conv2d(channels, channels, 1)
-        self.norm2 = LayerNorm2d(channels)
+        self.sg = SimpleGate()
         self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
         self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.norm1 = LayerNorm2d(channels)
+        self.norm2 = LayerNorm2d(channels)
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.local = pool is not None
