@@ -60,6 +60,17 @@ class Needs:
     teacher_clean: bool = False
     teacher_encoder: bool = False
 
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a teacher is needed at all."""
+        return bool(
+            self.teacher
+            or self.tap_pairs
+            or self.teacher_taps
+            or self.teacher_clean
+            or self.teacher_encoder
+        )
+
 
 @dataclass
 class Context:

@@ -83,4 +83,7 @@ def memory_estimate_mib(preset: Preset) -> float:
 
 def needs_teacher(preset: Preset) -> bool:
     """Whether any of the preset's methods looks at the teacher."""
-    return any(parameters.name != "none" for parameters in preset.methods)
+    with torch.device("meta"):
+        student = build_network(preset.student)
+        teacher = None if preset.teacher is None else build_network(preset.teacher)
+        return build_task(student, preset.methods, teacher).needs.uses_teacher
