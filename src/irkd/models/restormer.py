@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from irkd.models.base import Family, NetworkSpec
+from irkd.models.base import Family, NetworkSpec, on_reference_path
 from irkd.models.layers import (
     ChannelLayerNorm,
     Downsample,
@@ -101,7 +101,7 @@ class TransposedAttention(nn.Module):
         qkv = self.qkv_dwconv(self.qkv(features)).permute(0, 2, 3, 1).flatten(1, 2)
         query, key, value = qkv.chunk(3, dim=-1)
         attention = self.attention(query, key).to(value.dtype)
-        if self.training:
+        if self.training or on_reference_path():
             heads = value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             x = (heads @ attention.mT).transpose(1, 2).flatten(2)
             x = x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
