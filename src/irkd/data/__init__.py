@@ -1,0 +1,1 @@
+"""Pairs of degraded and reference images: read from folders, or made from nothing."""

@@ -1,0 +1,224 @@
+"""Synthetic degradations: what rain, motion, haze, noise and JPEG do to a clean photograph.
+
+Each is one small function in `DEGRADATIONS`: image [0, 1], depth [0, 1] and a generator in, image
+out. Adding a task is adding a function there. Strengths are drawn per image within the ranges of
+the public generators and cameras they model, so that a network sees weak and strong cases alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from irkd.data.procedural import encode_srgb
+from irkd.errors import IrkdError
+from irkd.registry import suggestion
+
+Image = NDArray[np.uint8]
+Floats = NDArray[Any]  # float32
+Degradation = Callable[[Floats, Floats, np.random.Generator], Floats]
+
+# Pixels around a crop that a degradation may look at; the widest blur kernel reaches half of 31.
+MARGIN = 16
+
+
+def degrade(
+    image: Image, task: str, rng: np.random.Generator, depth: Floats | None = None
+) -> Image:
+    """Degrade a clean H x W x 3 RGB uint8 image for `task`, a name in `DEGRADATIONS`.
+
+    `depth` is H x W in [0, 1], 1 farthest; without it a plausible one is made up. The result is
+    clipped and rounded to uint8 as a saved file would be.
+    Raises IrkdError for an unknown task.
+    """
+    check_task(task)
+    if depth is None:
+        depth = plausible_depth(image.shape[:2], rng) if task in NEEDS_DEPTH else _NO_DEPTH
+    clean = image.astype(np.float32) / np.float32(255)
+    return _quantise(DEGRADATIONS[task](clean, depth, rng))
+
+
+def check_task(task: str) -> str:
+    """`task` itself, or an IrkdError that lists the tasks with a synthetic degradation."""
+    if task not in DEGRADATIONS:
+        raise IrkdError(
+            f"no synthetic degradation for task {task!r}.{suggestion(task, DEGRADATIONS)} "
+            f"Known: {', '.join(DEGRADATIONS)}."
+        )
+    return task
+
+
+def plausible_depth(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """H x W depth for a photograph without one: far at the top, near at the bottom, uneven."""
+    height, width = shape[:2]
+    ramp = np.linspace(1, 0, height, dtype=np.float32)[:, None]
+    uneven: Floats = rng.normal(0, 0.5, (4, 4)).astype(np.float32)
+    uneven = cv2.resize(uneven, (width, height), interpolation=cv2.INTER_CUBIC)
+    weight = np.float32(rng.uniform(0.4, 0.8))
+    return np.clip(weight * ramp + (1 - weight) * (0.5 + uneven), 0, 1)
+
+
+def rain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Streaks of one to three layers, screened or added over the image, at times with a veil."""
+    streaks = np.zeros(image.shape[:2], np.float32)
+    tilt = rng.uniform(-45, 45)
+    for _ in range(int(rng.integers(1, 4))):
+        streaks += _streak_layer(image.shape[:2], tilt + rng.normal(0, 4), rng)
+    light = np.float32(rng.uniform(0.8, 1.0))
+    streaks = np.minimum(streaks, 1)[..., None] * light
+    rained = image + streaks if rng.random() < 0.3 else 1 - (1 - image) * (1 - streaks)
+    if rng.random() < 0.3:
+        veil = np.float32(rng.uniform(0.05, 0.25))
+        rained = rained * (1 - veil) + veil * np.float32(rng.uniform(0.6, 0.9))
+    return rained
+
+
+def _streak_layer(shape: tuple[int, ...], tilt: float, rng: np.random.Generator) -> Floats:
+    """Seeds of rain drops, smeared along a line `tilt` degrees from the vertical."""
+    height, width = shape[:2]
+    length = int(rng.integers(9, 46))
+    thickness = rng.uniform(0.4, 1.5)
+    # The margin lets streaks enter from outside.
+    area = (height + 2 * length, width + 2 * length)
+    drops: Floats = np.zeros(area, np.float32)
+    count = rng.poisson(rng.uniform(0.0004, 0.003) / thickness * area[0] * area[1])
+    at = rng.integers(0, area[0], count), rng.integers(0, area[1], count)
+    drops[at] = rng.uniform(0.4, 1.0, count)
+    drops = cv2.GaussianBlur(drops, (0, 0), thickness)
+    kernel = _line_kernel(length, 90 + tilt)
+    streaks = cv2.filter2D(drops, cv2.CV_32F, kernel)[length:-length, length:-length]
+    # A single drop at full strength would reach `peak`; the blurs have spread it.
+    peak = rng.uniform(0.15, 0.8)
+    spread = 2.507 * thickness * length
+    return np.minimum(streaks * np.float32(peak * spread), 1)
+
+
+def blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Motion blur in linear light: the camera's path during exposure, straight or shaken."""
+    if rng.random() < 0.35:
+        kernel = _line_kernel(float(rng.uniform(3, 31)), float(rng.uniform(0, 180)))
+    else:
+        kernel = _trajectory_kernel(rng)
+    linear = _decode_srgb(image)
+    blurred = cv2.filter2D(linear, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return encode_srgb(np.clip(blurred, 0, 1))
+
+
+def haze(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Koschmieder's law I = J t + A (1 - t), t = exp(-beta d), with slightly coloured air light.
+
+    beta in [0.5, 2] for d in [0, 1] and A in [0.7, 1], the ranges of RESIDE's indoor set.
+    """
+    transmission = np.exp(-np.float32(rng.uniform(0.5, 2.0)) * (0.1 + depth))[..., None]
+    air = rng.uniform(0.7, 1.0) + rng.normal(0, 0.02, 3)
+    return image * transmission + np.clip(air, 0, 1).astype(np.float32) * (1 - transmission)
+
+
+def noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """White Gaussian noise of deviation 0-50 (of 255), or a camera's shot and read noise."""
+    if rng.random() < 0.6:
+        sigma = np.float32(rng.uniform(0, 50) / 255)
+        return image + sigma * rng.standard_normal(image.shape, np.float32)
+    # Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
+    log_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
+    log_read = 2.18 * log_shot + 1.2 + rng.normal(0, 0.26)
+    linear = _decode_srgb(image)
+    deviation = np.sqrt(np.float32(np.exp(log_shot)) * linear + np.float32(np.exp(log_read)))
+    noisy = linear + deviation * rng.standard_normal(image.shape, np.float32)
+    return encode_srgb(np.clip(noisy, 0, 1))
+
+
+def jpeg(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """JPEG at quality 30-95, with or without chroma subsampling."""
+    quality = int(rng.integers(30, 96))
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    if rng.random() < 0.3:
+        sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    bgr = np.ascontiguousarray(_quantise(image)[..., ::-1])
+    encoded = cv2.imencode(".jpg", bgr, options)[1]
+    decoded: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return decoded[..., ::-1].astype(np.float32) / np.float32(255)
+
+
+def general(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """One degradation, or a chain in the order light meets them; one image in ten stays clean."""
+    chosen = rng.random()
+    if chosen < 0.1:
+        return image
+    weather = haze if rng.random() < 0.5 else rain
+    chain = (blur, weather, noise, jpeg)
+    wanted = np.arange(4) == rng.integers(4) if chosen < 0.6 else rng.random(4) < 0.5
+    for step, applies in zip(chain, wanted, strict=True):
+        if applies:
+            image = np.clip(step(image, depth, rng), 0, 1)
+    return image
+
+
+DEGRADATIONS: dict[str, Degradation] = {
+    "derain": rain,
+    "deblur": blur,
+    "dehaze": haze,
+    "denoise": noise,
+    "jpeg": jpeg,
+    "general": general,
+}
+NEEDS_DEPTH = frozenset({"dehaze", "general"})
+_NO_DEPTH = np.zeros((1, 1), np.float32)
+
+
+def _line_kernel(length: float, angle: float) -> Floats:
+    """A line of `length` pixels at `angle` degrees from the x axis, antialiased, summing to 1."""
+    radius = int(np.ceil(length / 2)) + 1
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
+    cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    along, across = np.abs(x * cos + y * sin), np.abs(y * cos - x * sin)
+    inside = np.clip(length / 2 - along + 0.5, 0, 1) * np.clip(1 - across, 0, 1)
+    return (inside / inside.sum()).astype(np.float32)
+
+
+def _trajectory_kernel(rng: np.random.Generator) -> Floats:
+    """The point spread function of a shaken camera, at most 31 x 31, summing to 1.
+
+    A random walk with inertia and rare sudden shakes, after Boracchi and Foi, "Modeling the
+    performance of image restoration from motion blur", IEEE TIP 2012; the exposure is the walk's
+    extent, from hardly visible to 27 pixels.
+    """
+    steps = 96
+    shake = rng.normal(0, 1, (steps, 2)) * rng.uniform(0.05, 0.5)
+    sudden = rng.random(steps) < rng.uniform(0, 0.04)
+    shake[sudden] += rng.normal(0, 3, (int(sudden.sum()), 2))
+    inertia = rng.uniform(0.7, 0.98)
+    velocity = rng.normal(0, 1, 2)
+    path = np.empty((steps, 2))
+    position = np.zeros(2)
+    for step in range(steps):
+        velocity = inertia * velocity + (1 - inertia) * 2 * shake[step] + 0.3 * shake[step]
+        position = position + velocity
+        path[step] = position
+    low, high = path.min(0), path.max(0)
+    path = (path - (low + high) / 2) / max(float((high - low).max()), 1e-6)
+    path *= rng.uniform(2, 27)
+    kernel = np.zeros((31, 31), np.float32)
+    corner = np.floor(path).astype(int)
+    share = path - corner
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
+            np.add.at(kernel, (corner[:, 1] + dy + 15, corner[:, 0] + dx + 15), weight)
+    return kernel / kernel.sum()
+
+
+def _decode_srgb(image: Floats) -> Floats:
+    """Linear light of sRGB values, both in [0, 1]."""
+    image = np.clip(image, 0, 1)
+    high = np.power((image + 0.055) / 1.055, np.float32(2.4))
+    return np.where(image <= 0.04045, image / 12.92, high).astype(np.float32)
+
+
+def _quantise(image: Floats) -> Image:
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

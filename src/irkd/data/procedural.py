@@ -1,0 +1,313 @@
+"""Procedural training images: textured dead leaves with exact depth.
+
+A scene is a stack of opaque shapes, far to near, whose radii follow a power law. Such images share
+with photographs the scale invariance and the sharp occlusion edges that restoration relies on
+(Achddou, Gousseau, Ladjal, "Synthetic images as a regularity prior for image restoration neural
+networks", SSVM 2021); textures and depth of field narrow the remaining gap ("VibrantLeaves",
+arXiv 2504.10201). Different from both: the shapes are drawn into one label map, and colours,
+textures and depth are looked up from it, so that no photograph is needed and an image takes tens
+of milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from irkd.data.seeds import PROCEDURAL, generator
+
+Image = NDArray[np.uint8]
+Floats = NDArray[Any]  # float32
+
+# Shapes are drawn at twice the resolution, then averaged in linear light.
+OVERSAMPLING = 2
+_VERTICES = 32
+_FIXED_POINT_BITS = 4
+# Side of the periodic texture tiles, a power of two so that wrapping is a bit mask.
+_TILE = 256
+_MAX_LEAVES = 6000
+
+
+def procedural_image(seed: int, index: int, size: int | tuple[int, int]) -> tuple[Image, Floats]:
+    """Image number `index` of the endless set `seed`.
+
+    Args:
+        seed, index: non-negative; the image is a pure function of both and of `size`.
+        size: side in pixels, or (height, width).
+
+    Returns:
+        The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
+        1 (farthest). Depth is that of the shape seen in each pixel; a pixel across an edge has
+        the mean of its four samples.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    rng = generator(PROCEDURAL, seed, index)
+    scene = _Scene.draw_parameters(rng)
+    canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
+    leaves = _place_leaves(rng, scene, canvas)
+    labels = _rasterise(rng, scene, leaves, canvas)
+    linear = _paint(rng, scene, leaves, labels)
+    depth = _shrink(leaves.depth[labels])
+    linear = _light(rng, _shrink(linear))
+    linear = _depth_of_field(rng, scene, linear, depth)
+    srgb = encode_srgb(np.clip(linear, 0, 1))
+    return np.rint(srgb * 255).astype(np.uint8), depth
+
+
+def encode_srgb(linear: Floats) -> Floats:
+    """sRGB values of linear light, both in [0, 1]."""
+    high = 1.055 * np.power(np.maximum(linear, 0.0031308), np.float32(1 / 2.4)) - 0.055
+    return np.where(linear <= 0.0031308, 12.92 * linear, high).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What holds for a whole image."""
+
+    smallest_radius: float  # pixels of the final image
+    coverage: float  # expected number of leaves over a point
+    horizon: float | None  # height of a clear sky above which leaves are rare, as a fraction
+    ground: float  # how much depth follows the height in the image, 0 to 1
+    texture: float  # strength of textures
+    blur: float  # standard deviation of the depth-of-field blur, pixels
+
+    @classmethod
+    def draw_parameters(cls, rng: np.random.Generator) -> _Scene:
+        smallest = float(np.exp(rng.uniform(np.log(3), np.log(30))))
+        sky = rng.random() < 0.3
+        return cls(
+            smallest_radius=smallest,
+            coverage=float(rng.uniform(2.0, 4.0)),
+            horizon=float(rng.uniform(0.15, 0.7)) if sky else None,
+            ground=float(rng.uniform(0, 0.8)) if rng.random() < 0.6 or sky else 0.0,
+            texture=float(rng.gamma(2.0, 0.6)),
+            blur=float(rng.uniform(0.4, 1.5)) if rng.random() < 0.35 else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class _Leaves:
+    """N leaves from far to near; leaf 0 is the background. Lengths in canvas pixels."""
+
+    centre: Floats  # N x 2 (x, y)
+    radius: Floats  # N
+    depth: Floats  # N, falling from 1
+
+
+def _place_leaves(rng: np.random.Generator, scene: _Scene, canvas: tuple[int, int]) -> _Leaves:
+    height, width = canvas
+    smallest = scene.smallest_radius * OVERSAMPLING
+    largest = max(height, width, 4 * smallest)
+    # Radii of density r^-3 between both: each octave of sizes covers the same area.
+    mean_area = 2 * np.pi * np.log(largest / smallest) / (smallest**-2 - largest**-2)
+    count = int(np.clip(scene.coverage * height * width / mean_area, 8, _MAX_LEAVES))
+    radius = rng.uniform(largest**-2.0, smallest**-2.0, count) ** -0.5
+    x, y = rng.uniform(0, width, count), rng.uniform(0, 1, count)
+    if scene.horizon is not None:
+        # A few leaves remain in the sky; the others stand below the horizon.
+        below = rng.random(count) < 0.95
+        y = np.where(below, scene.horizon + (1 - scene.horizon) * y, y)
+        # Nothing large hangs in the sky: what stands below may reach into it by a part.
+        room = np.maximum(0.25 * height, (y - scene.horizon) * height + 0.2 * height)
+        radius = np.minimum(radius, np.maximum(room, smallest))
+    key = (1 - scene.ground) * rng.random(count) + scene.ground * (1 - y)
+    order = np.argsort(-key, kind="stable")
+    # Of iid depths mostly the nearest are seen; this spreads the visible ones over [0, 1].
+    rank = (np.arange(count) + 0.5) / count
+    depth = (1 - np.exp(-scene.coverage * (1 - rank))) / (1 - np.exp(-scene.coverage))
+    return _Leaves(
+        centre=np.concatenate(
+            ([[width / 2, height / 2]], np.stack((x, y * height), 1)[order])
+        ).astype(np.float32),
+        radius=np.concatenate(([largest], radius[order])).astype(np.float32),
+        depth=np.concatenate(([1.0], 0.95 * depth)).astype(np.float32),
+    )
+
+
+def _outlines(rng: np.random.Generator, leaves: _Leaves) -> NDArray[np.int32]:
+    """Closed outlines, N x vertices x 2, in fixed-point canvas coordinates."""
+    count = len(leaves.radius)
+    angle = np.linspace(0, 2 * np.pi, _VERTICES, endpoint=False)
+    circle = np.stack((np.cos(angle), np.sin(angle)), 1)
+    square = circle / np.abs(circle).max(1, keepdims=True) * 0.9
+    shapes = np.empty((count, _VERTICES, 2))
+    kind = rng.random(count)
+    shapes[:] = circle
+    shapes[kind < 0.3] = square
+    wavy = kind > 0.5
+    number = int(wavy.sum())
+    # Smooth blobs: a few Fourier terms of falling amplitude on the circle.
+    order = np.arange(2, 8)
+    amplitude = rng.normal(0, 0.35, (number, 6)) / order
+    phase = rng.uniform(0, 2 * np.pi, (number, 6, 1))
+    waves = amplitude[..., None] * np.cos(order[:, None] * angle + phase)
+    shapes[wavy] = circle * np.clip(1 + waves.sum(1), 0.2, 2)[..., None]
+    angular = kind > 0.8
+    # Random polygons of eight corners, with straight edges between them.
+    corners = circle[::4] * rng.uniform(0.5, 1.2, (int(angular.sum()), 8, 1))
+    share = np.arange(4)[:, None] / 4
+    following = np.roll(corners, -1, axis=1)
+    edges = corners[:, :, None] * (1 - share) + following[:, :, None] * share
+    shapes[angular] = edges.reshape(-1, _VERTICES, 2)
+    stretch = np.exp(rng.normal(0, 0.35, count))[:, None]
+    shapes *= np.stack((stretch, 1 / stretch), -1)
+    turn = rng.uniform(0, 2 * np.pi, count)
+    # Things made by people and gravity stand upright more often than not.
+    turn = np.where(rng.random(count) < 0.4, np.rint(turn / (np.pi / 2)) * (np.pi / 2), turn)
+    cos, sin = np.cos(turn)[:, None], np.sin(turn)[:, None]
+    x, y = shapes[..., 0], shapes[..., 1]
+    turned = np.stack((cos * x - sin * y, sin * x + cos * y), -1)
+    points = turned * leaves.radius[:, None, None] + leaves.centre[:, None]
+    return np.rint(points * (1 << _FIXED_POINT_BITS)).astype(np.int32)
+
+
+def _rasterise(
+    rng: np.random.Generator, scene: _Scene, leaves: _Leaves, canvas: tuple[int, int]
+) -> NDArray[np.int32]:
+    """The number of the leaf seen in every canvas pixel."""
+    labels = np.zeros(canvas, np.int32)
+    outlines = _outlines(rng, leaves)
+    thin = set(_thin_leaves(rng, len(outlines)))
+    for number in range(1, len(outlines)):
+        outline = outlines[number]
+        if number in thin:
+            part = outline[: _VERTICES // 2].reshape(1, -1, 2)
+            thickness = 1 + number % 4
+            cv2.polylines(labels, part, False, number, thickness, cv2.LINE_8, _FIXED_POINT_BITS)
+        else:
+            cv2.fillPoly(labels, outline[None], number, cv2.LINE_8, _FIXED_POINT_BITS)
+    return labels
+
+
+def _thin_leaves(rng: np.random.Generator, count: int) -> list[int]:
+    """Leaves drawn as open lines (twigs, wires): none in most images, a few in some."""
+    if rng.random() > 0.3:
+        return []
+    return rng.integers(1, count, int(rng.integers(1, 8))).tolist()
+
+
+def _palette(rng: np.random.Generator, count: int) -> Floats:
+    """Lab colours of `count` leaves: few hues per image, mostly muted, any lightness."""
+    size = int(rng.integers(4, 12))
+    lightness = rng.normal(rng.uniform(32, 62), rng.uniform(10, 24), size)
+    # Natural colours spread along a yellow-blue axis (illumination) more than across it.
+    axis = rng.normal(1.2, 0.5)
+    spread = rng.gamma(2.0, 6.0)
+    along = rng.normal(rng.normal(5, 6), spread, size)
+    across = rng.normal(rng.normal(1, 4), 0.5 * spread, size)
+    a = along * np.cos(axis) - across * np.sin(axis)
+    b = along * np.sin(axis) + across * np.cos(axis)
+    vivid = rng.random(size) < 0.08
+    a, b = np.where(vivid, 3 * a, a), np.where(vivid, 3 * b, b)
+    palette = np.stack((lightness, a, b), 1)
+    jitter = rng.normal(0, 1, (count, 3)) * [8, 3, 3]
+    return (palette[rng.integers(0, size, count)] + jitter).astype(np.float32)
+
+
+def _texture_tiles(rng: np.random.Generator) -> Floats:
+    """Periodic patterns of zero mean and unit deviation, K x tile x tile."""
+    tiles = [_coloured_noise(rng, slope) for slope in rng.uniform(0.2, 1.4, 3)]
+    line = np.arange(_TILE) * (2 * np.pi * 16 / _TILE)
+    wave = np.broadcast_to(np.sin(line), (_TILE, _TILE))
+    tiles += [wave, wave * wave.T]
+    # Grain along one direction: wood, grass, hair, water.
+    stretched = _coloured_noise(rng, 1.0, stretch=float(rng.uniform(4, 12)))
+    tiles.append(stretched)
+    stack = np.stack(tiles).astype(np.float32)
+    stack -= stack.mean((1, 2), keepdims=True)
+    return stack / stack.std((1, 2), keepdims=True)
+
+
+def _coloured_noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Floats:
+    """Noise whose amplitude spectrum falls as 1 / f^slope."""
+    spectrum = rng.standard_normal((_TILE, _TILE // 2 + 1, 2), np.float32).view(np.complex64)
+    fy = np.fft.fftfreq(_TILE)[:, None] * stretch
+    fx = np.fft.rfftfreq(_TILE)[None]
+    frequency = np.sqrt(fx**2 + fy**2)
+    frequency[0, 0] = np.inf
+    # Below a sixteenth of a tile the slope is cut: large waves would only shift the colour.
+    fall = np.maximum(frequency, 2 / _TILE) ** -slope
+    fall[0, 0] = 0
+    return scipy.fft.irfft2(spectrum[..., 0] * fall.astype(np.float32), (_TILE, _TILE))
+
+
+def _paint(
+    rng: np.random.Generator, scene: _Scene, leaves: _Leaves, labels: NDArray[np.int32]
+) -> Floats:
+    """Linear RGB of the canvas: per leaf a colour, a linear shading and a texture."""
+    height, width = labels.shape
+    count = len(leaves.radius)
+    colour = _palette(rng, count)
+    if scene.horizon is not None:
+        # A bright background, bluish or grey.
+        colour[0] = rng.normal([82, -3, -10], [9, 3, 8])
+    shading = rng.normal(0, 1, (count, 2)) * (8 / leaves.radius[:, None])
+    shading[rng.random(count) < 0.3] = 0
+    if scene.horizon is not None:
+        shading[0] = (rng.normal(0, 4) / width, rng.uniform(0, 30) / height)
+    # A texture swings between the leaf's colour and a second one, mostly in lightness.
+    swing = rng.normal(0, 1, (count, 3)) * [7, 2, 2] * scene.texture
+    swing *= rng.gamma(1.5, 0.6, (count, 1))
+    swing[rng.random(count) < 0.1] = 0
+    if scene.horizon is not None:
+        swing[0] *= 0.3 * (rng.random() < 0.5)
+    tiles = _texture_tiles(rng)
+    kind = rng.choice(len(tiles), count, p=[0.2, 0.2, 0.2, 0.12, 0.08, 0.2])
+    if scene.horizon is not None:
+        kind[0] = 0
+    zoom = np.exp(rng.uniform(np.log(0.3), np.log(1.3), count))
+    turn = rng.uniform(0, 2 * np.pi, count)
+    along = (zoom * np.cos(turn)).astype(np.float32)
+    across = (zoom * np.sin(turn)).astype(np.float32)
+    offset = rng.uniform(0, _TILE, (count, 2)).astype(np.float32)
+
+    x = np.arange(width, dtype=np.float32)[None]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    c, s = along[labels], across[labels]
+    u = (c * x + s * y + offset[:, 0][labels]).astype(np.int32) & (_TILE - 1)
+    v = (c * y - s * x + offset[:, 1][labels]).astype(np.int32) & (_TILE - 1)
+    flat = (kind.astype(np.int32)[labels] * _TILE + v) * _TILE + u
+    texture = tiles.ravel()[flat]
+    shade = shading.astype(np.float32)
+    base = colour[:, 0] - (shade * leaves.centre).sum(1)
+    lab = np.empty((height, width, 3), np.float32)
+    swing = swing.astype(np.float32)
+    lab[..., 0] = base[labels] + shade[:, 0][labels] * x + shade[:, 1][labels] * y
+    lab[..., 0] += swing[:, 0][labels] * texture
+    for channel in (1, 2):
+        lab[..., channel] = colour[:, channel][labels] + swing[:, channel][labels] * texture
+    np.clip(lab[..., 0], 1, 99, out=lab[..., 0])
+    return np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2LRGB), 0, 1)
+
+
+def _shrink(canvas: Floats) -> Floats:
+    height, width = canvas.shape[:2]
+    size = (width // OVERSAMPLING, height // OVERSAMPLING)
+    return cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
+
+
+def _light(rng: np.random.Generator, linear: Floats) -> Floats:
+    """Exposure and a slow change of light across the image."""
+    height, width = linear.shape[:2]
+    grid = np.exp2(rng.normal(0, 0.25, (3, 3))).astype(np.float32)
+    slow = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    exposure = np.float32(np.exp2(rng.normal(0, 0.35)))
+    return linear * (exposure * np.maximum(slow, 0.3))[..., None]
+
+
+def _depth_of_field(
+    rng: np.random.Generator, scene: _Scene, linear: Floats, depth: Floats
+) -> Floats:
+    """Blur what lies away from the plane in focus."""
+    focus = rng.uniform(0, 1)
+    if scene.blur == 0:
+        return linear
+    soft = cv2.GaussianBlur(linear, (0, 0), scene.blur, borderType=cv2.BORDER_REFLECT_101)
+    weight: Floats = np.clip(np.abs(depth - focus) * 3 - 0.3, 0, 1).astype(np.float32)
+    weight = cv2.GaussianBlur(weight, (0, 0), scene.blur)[..., None]
+    return linear + weight * (soft - linear)

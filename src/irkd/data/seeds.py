@@ -1,0 +1,19 @@
+"""Random generators that depend on named numbers only, never on global state."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# What a generator is for. Two streams never share a draw, whatever the other numbers are.
+PROCEDURAL = 1
+DEGRADATION = 2
+PERMUTATION = 3
+CROP = 4
+
+
+def generator(stream: int, *numbers: int) -> np.random.Generator:
+    """The generator of `stream` for these non-negative numbers (seed, epoch, index, ...).
+
+    PCG64 seeded through SeedSequence: the same draws on every platform, in every process.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((stream, *numbers))))

@@ -1,0 +1,160 @@
+"""Sources that hold clean images and degrade them on the fly."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irkd.data.crops import Augmentation, check_size, draw_corner
+from irkd.data.degrade import MARGIN, NEEDS_DEPTH, degrade
+from irkd.data.pairs import Image, Pair, Split
+from irkd.data.procedural import Floats, procedural_image
+from irkd.data.seeds import DEGRADATION, generator
+from irkd.errors import IrkdError
+
+_DEFAULT_COUNT = {"train": 1000, "test": 16}
+_DEFAULT_SIZE = 256
+# Test images are numbered from here: no training set is so large.
+_FIRST_TEST_INDEX = 1 << 32
+
+
+class SyntheticPairs:
+    """Clean images, and how to degrade them: what the sources below have in common."""
+
+    name: str
+    task: str | None
+    _degradation: str
+    _seed: int
+    _stream: int  # keeps the degradations of two sets apart
+
+    def __len__(self) -> int:
+        raise TypeError(f"{type(self).__name__} defines no length")
+
+    def pair_name(self, index: int) -> str:
+        raise TypeError(f"{type(self).__name__} defines no names")
+
+    def clean(self, index: int) -> tuple[Image, Floats | None]:
+        """The clean image and, where it is known and of use, its depth."""
+        raise TypeError(f"{type(self).__name__} defines no images")
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        clean, depth = self.clean(index)
+        rng = generator(DEGRADATION, self._stream, self._seed, epoch, index)
+        return Pair(self.pair_name(index), degrade(clean, self._degradation, rng, depth), clean)
+
+    def load_crop(
+        self, index: int, patch: int, augment: Augmentation, rng: np.random.Generator
+    ) -> Pair:
+        """A random crop, turned, and degraded afterwards: rain stays upright.
+
+        A margin around the crop is degraded with it and cut off, so that kernels see real
+        neighbours.
+        """
+        clean, depth = self.clean(index)
+        name = self.pair_name(index)
+        top, left = draw_corner(clean.shape, patch, rng, name)
+        height, width = clean.shape[:2]
+        rows = slice(max(top - MARGIN, 0), min(top + patch + MARGIN, height))
+        columns = slice(max(left - MARGIN, 0), min(left + patch + MARGIN, width))
+        inner = np.zeros(clean.shape[:2], bool)[rows, columns]
+        inner[top - rows.start :, left - columns.start :][:patch, :patch] = True
+        wide = np.ascontiguousarray(augment(clean[rows, columns]))
+        wide_depth = None if depth is None else augment(depth[rows, columns])
+        degraded = degrade(wide, self._degradation, rng, wide_depth)
+        where = np.argwhere(augment(inner))[0]
+        window = (slice(where[0], where[0] + patch), slice(where[1], where[1] + patch))
+        return Pair(name, degraded[window], wide[window])
+
+
+class ProceduralPairs(SyntheticPairs):
+    """Procedural images, made when first asked for and kept in memory.
+
+    The memory is shared with worker processes forked later: an image is made once, by whoever
+    needs it first.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        split: Split = "train",
+        count: int | None = None,
+        size: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        count = _DEFAULT_COUNT[split] if count is None else count
+        size = _DEFAULT_SIZE if size is None else size
+        if count < 1 or size < 16:
+            raise IrkdError(
+                f"procedural images: count is {count} and size {size}; "
+                "expected at least 1 image of at least 16 pixels."
+            )
+        self.name = "procedural"
+        self.task = self._degradation = task
+        self._split = split
+        self._count, self._size, self._seed = count, size, seed
+        self._first = _FIRST_TEST_INDEX if split == "test" else 0
+        self._stream = 2 if split == "test" else 1
+        self._pool = _Pool(count, size, with_depth=task in NEEDS_DEPTH)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def pair_name(self, index: int) -> str:
+        return f"procedural_{index:05d}"
+
+    def check_patch(self, patch: int) -> None:
+        check_size(self._size, self._size, patch, "every procedural image")
+
+    def clean(self, index: int) -> tuple[Image, Floats | None]:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return self._pool.get(
+            index, lambda: procedural_image(self._seed, self._first + index, self._size)
+        )
+
+
+class _Pool:
+    """Images and depths in anonymous memory that forked processes share.
+
+    Two processes may make the same image at once; both write the same bytes.
+    """
+
+    def __init__(self, count: int, size: int, *, with_depth: bool) -> None:
+        self._shape = (count, size, with_depth)
+        self._made = _shared((count,), np.uint8)
+        self._images = _shared((count, size, size, 3), np.uint8)
+        self._depths = _shared((count, size, size), np.float16) if with_depth else None
+
+    def get(
+        self, index: int, make: Callable[[], tuple[Image, Floats]]
+    ) -> tuple[Image, Floats | None]:
+        if not self._made[index]:
+            image, depth = make()
+            self._images[index] = image
+            if self._depths is not None:
+                self._depths[index] = depth
+            self._made[index] = 1
+        image = self._images[index]
+        image.flags.writeable = False
+        depths = self._depths
+        return image, None if depths is None else depths[index].astype(np.float32)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that is not forked starts with an empty pool of its own.
+        count, size, with_depth = self._shape
+        return _new_pool, (count, size, with_depth)
+
+
+def _new_pool(count: int, size: int, with_depth: bool) -> _Pool:
+    return _Pool(count, size, with_depth=with_depth)
+
+
+def _shared(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    """Zeros in memory that forked processes share; pages take room when first written."""
+    length = int(np.prod(shape)) * np.dtype(kind).itemsize
+    return np.frombuffer(mmap.mmap(-1, length), kind).reshape(shape)
