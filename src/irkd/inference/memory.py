@@ -1,0 +1,122 @@
+"""How much memory there is, how much a network needs per pixel, and when it ran out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Convolution kernels keep reordered copies of their inputs that the probe cannot see.
+_HIDDEN_SHARE = 1.5
+_PROBE_SIDE = 64
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that a computation on `device` may still take, in bytes."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch holds but does not use is free to it.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    return min(_system_bytes(), _control_group_bytes())
+
+
+def bytes_per_pixel(network: nn.Module, device: torch.device) -> float:
+    """Working memory of one forward pass per pixel of the input, measured on a small image.
+
+    Counts the tensors alive at a time; memory grows linearly with the pixels in every
+    network that irkd has. A network that runs outside torch states its `bytes_per_pixel`.
+    """
+    stated = getattr(network, "bytes_per_pixel", None)
+    if stated is not None:
+        return float(stated)
+    multiple: int = network.size_multiple  # type: ignore[assignment]
+    channels: int = network.in_channels  # type: ignore[assignment]
+    side = -(-_PROBE_SIDE // multiple) * multiple
+    with torch.no_grad(), _PeakStorage(network) as storage:
+        network(torch.zeros(1, channels, side, side, device=device))
+    return storage.peak * _HIDDEN_SHARE / side**2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that an allocation failed, in the words of any of the runtimes."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, Exception) and any(
+        phrase in text
+        for phrase in (
+            "can't allocate memory",
+            "out of memory",
+            "not enough memory",
+            "failed to allocate",
+            "bad allocation",
+            "bad_alloc",
+        )
+    )
+
+
+class _PeakStorage(TorchDispatchMode):
+    """Adds up the storages alive during a forward pass, parameters aside."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.peak = 0
+        self._current = 0
+        self._known = {
+            tensor.untyped_storage()._cdata
+            for tensor in (*network.parameters(), *network.buffers())
+        }
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._current += size
+        self.peak = max(self.peak, self._current)
+        weakref.finalize(storage, self._release, key, size)
+
+    def _release(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._current -= size
+
+
+def _system_bytes() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        # No system call tells what is available on macOS: half of what there is.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return 2 << 30
+
+
+def _control_group_bytes() -> int:
+    """What a container's limit leaves; its file cache is given up on demand."""
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):
+        limit = int((group / "memory.max").read_text())  # "max" where there is no limit
+        used = int((group / "memory.current").read_text())
+        lines = (group / "memory.stat").read_text().splitlines()
+        cache = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        return max(limit - used + cache, 0)
+    return 1 << 62
