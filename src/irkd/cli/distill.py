@@ -1,2 +1,170 @@
-def distill() -> None:
-    """(being built)"""
+"""`irkd distill`: train a student from a teacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irkd.cli import run_options as options
+from irkd.cli.common import stdout, write_json_result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from irkd.presets.schema import Preset
+    from irkd.training.distill import RunResult
+
+
+def distill(
+    preset: options.PresetOption = None,
+    data: options.DataOption = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher", help="The teacher's weights: a released .pth, a .safetensors, a run."
+        ),
+    ] = None,
+    task: options.TaskOption = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="Replace the preset's methods; repeat to stack several."),
+    ] = None,
+    settings: options.SetOption = None,
+    steps: options.StepsOption = None,
+    epochs: options.EpochsOption = None,
+    max_time: options.MaxTimeOption = None,
+    out: options.OutOption = None,
+    resume: options.ResumeOption = None,
+    device: options.DeviceOption = "auto",
+    precision: options.PrecisionOption = None,
+    seed: options.SeedOption = None,
+    dry_run: options.DryRunOption = False,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Print what each loss term asks of the student, then stop."),
+    ] = False,
+    allow_teacher_change: Annotated[
+        bool,
+        typer.Option("--allow-teacher-change", help="Resume although the teacher is another."),
+    ] = False,
+    json: options.JsonOption = None,
+) -> None:
+    """Train a small student network from a large teacher."""
+    limit = options.seconds(max_time)
+    methods = None if method is None else [{"name": name} for name in method]
+    resolved, directory = options.resolve_preset(
+        preset,
+        resume,
+        {
+            "methods": methods,
+            "data.train": data,
+            "teacher.weights": teacher,
+            "task": task,
+            **options.length(steps, epochs),
+            "training.precision": precision,
+            "training.seed": seed,
+        },
+        settings,
+    )
+    if dry_run:
+        _print_plan(resolved, json)
+    elif audit:
+        _print_audit(resolved, device, json)
+    else:
+        from irkd.cli.observer import ConsoleObserver
+        from irkd.training.distill import distill as run
+
+        result = run(
+            resolved,
+            out=directory or out,
+            resume=directory is not None,
+            device=device,
+            max_seconds=limit,
+            allow_teacher_change=allow_teacher_change,
+            observer=ConsoleObserver(),
+        )
+        print_result(result, json)
+
+
+def print_result(result: RunResult, json: Path | None) -> None:
+    """How the run ended and what to do with it."""
+    console = stdout()
+    if result.stopped is not None:
+        why = "the time is up" if result.stopped == "time" else "stopped"
+        console.print(
+            f"{why} after step {result.step} of {result.steps}; go on with:"
+            f" irkd distill --resume {result.directory}",
+            markup=False,
+        )
+    else:
+        if result.scores:
+            console.print(
+                f"PSNR {result.scores['psnr_db']:.2f} dB, SSIM {result.scores['ssim']:.4f}"
+                f" after {result.step} steps"
+            )
+        console.print(f"student: {result.directory / 'student.safetensors'}", markup=False)
+    write_json_result(
+        json,
+        {
+            "directory": str(result.directory),
+            "step": result.step,
+            "steps": result.steps,
+            "stopped": result.stopped,
+            **result.scores,
+        },
+    )
+
+
+def _print_plan(preset: Preset, json: Path | None) -> None:
+    from rich.table import Table
+
+    from irkd.training.distill import describe_plan
+
+    plan = describe_plan(preset)
+    console = stdout()
+    table = Table("network", "arch", "parameters (M)", "GMAC at 512x512")
+    for row in plan["networks"]:
+        table.add_row(
+            row["network"], row["arch"], f"{row['params_m']:.3f}", f"{row['macs_g_512']:.2f}"
+        )
+    console.print(table)
+    for method in plan["methods"]:
+        given = ", ".join(f"{key}={value}" for key, value in method.items() if key != "name")
+        console.print(f"method {method['name']}: {given}", markup=False)
+    console.print(
+        f"{plan['steps']} steps of {plan['batch_size']} crops of {plan['patch']}x{plan['patch']}"
+        f" = {plan['epochs']:.2f} epochs of {plan['training_pairs']} pairs",
+        markup=False,
+    )
+    console.print(f"memory of a step, estimated: {plan['memory_estimate_mib']:.0f} MiB")
+    write_json_result(json, plan)
+
+
+def _print_audit(preset: Preset, device: str, json: Path | None) -> None:
+    from rich.table import Table
+
+    from irkd.training.distill import audit_preset
+
+    rows = audit_preset(preset, device)
+    table = Table(
+        "term", "value", "weight", "gradient at output", "at taps", "at parameters", "share"
+    )
+    for row in rows:
+        table.add_row(
+            row["term"],
+            *(
+                f"{row[key]:.4g}"
+                for key in (
+                    "value",
+                    "weight",
+                    "gradient_at_output",
+                    "gradient_at_taps",
+                    "gradient_at_parameters",
+                )
+            ),
+            f"{100 * row['share']:.1f} %",
+        )
+    stdout().print(table)
+    result: dict[str, Any] = {"preset": preset.name, "terms": rows}
+    write_json_result(json, result)

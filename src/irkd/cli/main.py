@@ -13,6 +13,7 @@ import click
 import typer
 
 from irkd.cli.common import stderr
+from irkd.cli.run_options import NEWEST
 from irkd.errors import IrkdError
 
 COMMANDS = (
@@ -74,7 +75,17 @@ def main(arguments: list[str] | None = None) -> None:
     # --debug is accepted anywhere, since people add it to the end of the line that just failed.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    sys.exit(_run(arguments, debug))
+    sys.exit(_run(_name_newest_run(arguments), debug))
+
+
+def _name_newest_run(arguments: list[str]) -> list[str]:
+    """Write `--resume` without a folder as `--resume newest`: typer has no optional values."""
+    result = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        result.append(argument)
+        if argument == "--resume" and following.startswith("-"):
+            result.append(NEWEST)
+    return result
 
 
 def _run(arguments: list[str], debug: bool) -> int:

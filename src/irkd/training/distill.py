@@ -1,0 +1,363 @@
+"""From a preset to a run directory: what `irkd distill` and `irkd train` do, and their door."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import nn
+
+from irkd.data.sampler import training_loader
+from irkd.environment import choose_device, describe_environment
+from irkd.errors import IrkdError
+from irkd.files import atomic_path, sha256_file, write_text
+from irkd.metrics.protocols import default_protocol
+from irkd.models.base import build_network
+from irkd.models.weights import load_weights, resolve_model, save_network
+from irkd.presets.load import dump, load_preset
+from irkd.presets.schema import Preset
+from irkd.report.run_directory import RunDirectory, command_line
+from irkd.training.audit import audit, require_gradients
+from irkd.training.observer import Observer
+from irkd.training.plan import memory_estimate_mib, needs_teacher, network_rows, plan_steps
+from irkd.training.sources import BUILT_IN, open_training_pairs
+from irkd.training.task import DistillTask, build_task
+from irkd.training.trainer import Hooks, Outcome, Trainer
+from irkd.training.validation import sample_picture, score
+
+# Before training, so many images show a wrong weight file or value range without a long wait.
+_SANITY_IMAGES = 2
+
+
+@dataclass
+class RunResult:
+    """What a run left behind; `scores` of the last validation, {} where there was none."""
+
+    directory: Path
+    step: int
+    steps: int
+    stopped: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def distill(
+    preset: str | Path | Preset,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    max_seconds: float | None = None,
+    allow_teacher_change: bool = False,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Train the student of `preset` by its methods, and leave a run directory.
+
+    `out` names the directory (a new one under runs/ otherwise); with `resume` the run in `out`
+    goes on where its newest checkpoint stands. Raises IrkdError for everything a user can mend.
+    """
+    if not isinstance(preset, Preset):
+        preset = load_preset(preset)
+    session = _Session(preset, device, observer or Observer())
+    return session.run(
+        None if out is None else Path(out), resume, max_seconds, allow_teacher_change
+    )
+
+
+def describe_plan(preset: Preset) -> dict[str, Any]:
+    """What `--dry-run` prints: networks, terms, steps, memory; nothing is trained or written."""
+    train, _ = open_training_pairs(preset.data, preset.task, preset.training.seed)
+    steps, epochs = plan_steps(preset, len(train))
+    return {
+        "preset": preset.name,
+        "task": preset.task,
+        "networks": network_rows(preset),
+        "methods": [method.model_dump(mode="json") for method in preset.methods],
+        "training_pairs": len(train),
+        "steps": steps,
+        "epochs": epochs,
+        "batch_size": preset.training.batch_size,
+        "patch": preset.training.patch,
+        "memory_estimate_mib": memory_estimate_mib(preset),
+    }
+
+
+def audit_preset(preset: Preset, device: str = "auto") -> list[dict[str, Any]]:
+    """The loss audit of the first batch (see training.audit); raises when a term is dead."""
+    session = _Session(preset, device, Observer())
+    batch = next(iter(session.loader(0)))
+    session.task.to(session.accelerator.device)
+    images = [
+        batch[name].to(session.accelerator.device).float() / 255
+        for name in ("degraded", "reference")
+    ]
+    rows = audit(session.task, *images)
+    require_gradients(rows)
+    return rows
+
+
+class _Session:
+    """Networks, data and device of one run, built from its preset in a fixed order."""
+
+    def __init__(self, preset: Preset, device: str, observer: Observer) -> None:
+        self.preset, self.observer = preset, observer
+        training = preset.training
+        self.accelerator = _accelerator(preset, device)
+        seed = training.seed
+        self.train_pairs, self.validation_pairs = open_training_pairs(
+            preset.data, preset.task, seed
+        )
+        self.steps, self.epochs = plan_steps(
+            preset, len(self.train_pairs), self.accelerator.num_processes
+        )
+        torch.manual_seed(seed)
+        # First of all that is random, so that every method starts from the same student.
+        student = build_network(preset.student)
+        if preset.student.weights is not None:
+            load_weights(student, resolve_model(preset.student.weights).path)
+        teacher, self.teacher_sha256 = (
+            _load_teacher(preset) if needs_teacher(preset) else (None, None)
+        )
+        torch.manual_seed(seed + 1)
+        self.task: DistillTask = build_task(student, preset.methods, teacher)
+        _check_patch(preset, self.task)
+        built_in = self.validation_pairs is not None and self.validation_pairs.name in BUILT_IN
+        self.protocol = (
+            preset.evaluation.protocol or default_protocol(preset.task, built_in=built_in).name
+        )
+
+    def loader(self, start_step: int) -> Any:
+        training = self.preset.training
+        return training_loader(
+            self.train_pairs,
+            patch=training.patch,
+            batch_size=training.batch_size,
+            steps=self.steps,
+            start_step=start_step,
+            seed=training.seed,
+            workers=self.preset.data.workers,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+            repeat=self.preset.data.repeat,
+        )
+
+    def run(
+        self,
+        out: Path | None,
+        resume: bool,
+        max_seconds: float | None,
+        allow_teacher_change: bool,
+    ) -> RunResult:
+        directory = self._directory(out, resume)
+        main = self.accelerator.is_main_process
+        lock = directory.locked() if main else _unlocked()
+        with lock:
+            if main and not resume:
+                directory.write_preset(dump(self.preset))
+                directory.write_manifest(self._manifest())
+            trainer = Trainer(
+                self.task,
+                self.preset.training,
+                self.steps,
+                directory,
+                self.accelerator,
+                self._hooks(directory),
+                {"teacher_sha256": self.teacher_sha256},
+                self.observer,
+            )
+            if resume:
+                trainer.resume(allow_teacher_change=allow_teacher_change)
+                self.observer.note(f"resuming {directory.path} after step {trainer.step}")
+            elif main:
+                self._sanity_check(directory)
+            self.accelerator.wait_for_everyone()
+            outcome = trainer.train(max_seconds)
+            if main and outcome.stopped != "signal":
+                _write_report(directory, self, outcome)
+        return RunResult(
+            directory.path, outcome.step, outcome.steps, outcome.stopped, outcome.scores
+        )
+
+    def _directory(self, out: Path | None, resume: bool) -> RunDirectory:
+        """Chosen by the main process alone, so that all processes agree on the name."""
+        chosen: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            if resume:
+                run = RunDirectory.latest() if out is None else RunDirectory.open(out)
+            else:
+                run = RunDirectory.create(out, self.preset.name)
+            chosen = [str(run.path)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(chosen)
+        return RunDirectory(Path(chosen[0]))
+
+    def _manifest(self) -> dict[str, Any]:
+        teacher = self.preset.teacher
+        return {
+            "command": command_line(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "preset": self.preset.name,
+            "task": self.preset.task,
+            "seed": self.preset.training.seed,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "training_pairs": len(self.train_pairs),
+            "training_data": self.train_pairs.name,
+            "validation_data": None
+            if self.validation_pairs is None
+            else self.validation_pairs.name,
+            "protocol": self.protocol,
+            "precision": self.accelerator.mixed_precision,
+            "processes": self.accelerator.num_processes,
+            "teacher": None
+            if self.teacher_sha256 is None
+            else {"arch": teacher.arch, "weights": teacher.weights, "sha256": self.teacher_sha256},
+            **describe_environment(str(self.accelerator.device)),
+        }
+
+    def _hooks(self, directory: RunDirectory) -> Hooks:
+        pairs, device = self.validation_pairs, self.accelerator.device
+
+        def validate(network: nn.Module, step: int) -> dict[str, float]:
+            if pairs is None:
+                return {}
+            scores = score(network, pairs, self.protocol, device, self.preset.data.validation_limit)
+            self.observer.note(
+                f"step {step}: validation PSNR {scores['psnr_db']:.2f} dB,"
+                f" SSIM {scores['ssim']:.4f} ({self.protocol})"
+            )
+            return scores
+
+        def sample(network: nn.Module, step: int) -> None:
+            shown = self.train_pairs if pairs is None else pairs
+            picture = sample_picture(network, self.task.teacher, shown, device)
+            with atomic_path(directory.samples / f"step-{step:08d}.png", overwrite=True) as path:
+                cv2.imwrite(str(path), picture[..., ::-1])
+
+        def keep(network: nn.Module, step: int, scores: dict[str, float]) -> None:
+            summary = {
+                "step": step,
+                "steps": self.steps,
+                "methods": [method.name for method in self.preset.methods],
+                "data": self.train_pairs.name,
+                "seed": self.preset.training.seed,
+                "protocol": self.protocol,
+                **scores,
+            }
+            save_network(
+                directory.student,
+                network,
+                task=self.preset.task,
+                preset=self.preset.name,
+                training=summary,
+                overwrite=True,
+            )
+
+        return Hooks(self.loader, validate, sample, keep)
+
+    def _sanity_check(self, directory: RunDirectory) -> None:
+        """Score degraded images, teacher and untouched student: mistakes show before hours pass."""
+        if self.validation_pairs is None:
+            return
+        networks = {"degraded input": None, "untouched student": self.task.student}
+        if self.task.teacher is not None:
+            networks["teacher"] = self.task.teacher
+        limit = min(_SANITY_IMAGES, self.preset.data.validation_limit)
+        rows: list[dict[str, Any]] = []
+        for name, network in networks.items():
+            scores = score(
+                network, self.validation_pairs, self.protocol, self.accelerator.device, limit
+            )
+            rows.append({"network": name, **scores})
+        self.observer.table(f"before training, {limit} validation images ({self.protocol})", rows)
+        entries = [{"kind": "before", "step": 0, "images": limit, "rows": rows}]
+        for entry in entries:
+            directory.append_log(entry)
+        if self.task.teacher is not None and rows[-1]["psnr_db"] < rows[0]["psnr_db"]:
+            self.observer.note(
+                "warning: the teacher scores below its degraded input. Wrong weights, task or"
+                " value range?"
+            )
+
+
+def _accelerator(preset: Preset, device: str) -> Accelerator:
+    chosen = choose_device(device)
+    if chosen.type == "cuda" and chosen.index not in (None, 0):
+        raise IrkdError(
+            f"training takes its GPU from the environment: CUDA_VISIBLE_DEVICES={chosen.index} irkd"
+            " ... --device cuda."
+        )
+    precision = preset.training.precision
+    if precision == "auto":
+        capable = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if capable else "fp32"
+    if precision == "fp16" and chosen.type != "cuda":
+        raise IrkdError("training.precision fp16 needs a GPU; use fp32 or bf16 here.")
+    return Accelerator(
+        cpu=chosen.type == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        gradient_accumulation_steps=preset.training.accumulate,
+    )
+
+
+def _load_teacher(preset: Preset) -> tuple[nn.Module, str]:
+    spec = preset.teacher
+    if spec is None:
+        raise IrkdError(f"preset {preset.name} names no teacher, but its methods need one.")
+    if spec.weights is None:
+        raise IrkdError(
+            f"the {spec.arch} teacher of preset {preset.name} has no weights here. Give them with"
+            " --teacher FILE (a released .pth, a .safetensors, or a run directory)."
+        )
+    path = resolve_model(spec.weights).path
+    teacher = build_network(spec)
+    load_weights(teacher, path)
+    return teacher, sha256_file(path)
+
+
+def _check_patch(preset: Preset, task: DistillTask) -> None:
+    for role, network in (("student", task.student), ("teacher", task.teacher)):
+        if network is None:
+            continue
+        multiple: int = network.size_multiple  # type: ignore[assignment]
+        if preset.training.patch % multiple:
+            raise IrkdError(
+                f"training.patch {preset.training.patch} must be a multiple of {multiple} for the"
+                f" {role}."
+            )
+
+
+class _unlocked:
+    """The lock of a process that is not the main one: none."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _write_report(directory: RunDirectory, session: _Session, outcome: Outcome) -> None:
+    """report.md: a page for whoever opens the folder later."""
+    preset = session.preset
+    lines = [
+        f"# {preset.title or preset.name}",
+        "",
+        f"- task: {preset.task}; methods: {', '.join(m.name for m in preset.methods)}",
+        f"- steps: {outcome.step} of {outcome.steps}"
+        + (f" (stopped: {outcome.stopped})" if outcome.stopped else ""),
+        f"- training data: {session.train_pairs.name}, {len(session.train_pairs)} pairs;"
+        f" seed {preset.training.seed}",
+    ]
+    if outcome.scores and session.validation_pairs is not None:
+        images = min(preset.data.validation_limit, len(session.validation_pairs))
+        lines.append(
+            f"- validation ({session.validation_pairs.name}, {images} images,"
+            f" protocol {session.protocol}): PSNR {outcome.scores['psnr_db']:.2f} dB,"
+            f" SSIM {outcome.scores['ssim']:.4f}"
+        )
+    lines += ["", f"Made by `{session._manifest()['command']}`. Samples are in samples/.", ""]
+    write_text(directory.path / "report.md", "\n".join(lines), overwrite=True)

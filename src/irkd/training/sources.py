@@ -1,0 +1,73 @@
+"""The training and validation pairs that a preset's data section stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from irkd.data.pairs import Pair, PairSource, open_pairs
+from irkd.errors import IrkdError
+from irkd.presets.schema import DataSection
+
+BUILT_IN = ("procedural", "photographs")
+
+_HELD_OUT_SHARE = 20
+_HELD_OUT_MOST = 16
+
+
+class Part:
+    """Some pairs of a source, in a fixed order."""
+
+    def __init__(self, source: PairSource, indices: list[int], name: str) -> None:
+        self.name, self.task = name, source.task
+        self._source, self._indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def pair_name(self, index: int) -> str:
+        return self._source.pair_name(self._indices[index])
+
+    def load(self, index: int, epoch: int = 0) -> Pair:
+        return self._source.load(self._indices[index], epoch)
+
+
+def open_training_pairs(
+    data: DataSection, task: str, seed: int
+) -> tuple[PairSource, PairSource | None]:
+    """The training pairs, and the validation pairs or None where the preset wants none.
+
+    `auto` validation: the built-in photographs for procedural training; for a folder its test
+    split, or, where it has none, every twentieth pair (16 at most), taken out of the training.
+    """
+    if data.train == "photographs":
+        raise IrkdError("data.train: the built-in photographs are for testing, never for training.")
+    if data.train == "procedural":
+        train: PairSource = open_pairs(
+            "procedural", task=task, split="train", count=data.count, size=data.size, seed=seed
+        )
+    else:
+        train = open_pairs(data.train, task=task, split="train", layout=data.layout)
+    if data.validation == "none":
+        return train, None
+    if data.validation != "auto":
+        return train, open_pairs(data.validation, task=task, split="test", layout=data.layout)
+    if data.train == "procedural":
+        return train, open_pairs("photographs", task=task)
+    test = open_pairs(data.train, task=task, split="test", layout=data.layout)
+    if _names(test).isdisjoint(_names(train)):
+        return train, test
+    return _hold_out(train)
+
+
+def _names(source: PairSource) -> set[str]:
+    return {source.pair_name(index) for index in range(len(source))}
+
+
+def _hold_out(source: PairSource) -> tuple[PairSource, PairSource | None]:
+    count = min(_HELD_OUT_MOST, len(source) // _HELD_OUT_SHARE)
+    if count == 0:
+        return source, None
+    held = [number * len(source) // count for number in range(count)]
+    rest = sorted(set(range(len(source))) - set(held))
+    folder = Path(source.name).name
+    return Part(source, rest, source.name), Part(source, held, f"{folder} (held out)")
