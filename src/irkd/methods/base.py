@@ -15,7 +15,7 @@ from irkd.models.taps import Tap, TapPair
 class MethodParameters(BaseModel):
     """A method as a preset writes it. Methods subclass it with their own parameters."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     weight: float = Field(1.0, ge=0, description="factor on all terms of the method")
@@ -101,14 +101,16 @@ class Method(nn.Module):
     """A distillation method: trainable parts (projectors) and its loss terms.
 
     Subclasses set `needs`, `term_weights` (term to weight inside the method) and, where it is not
-    0, `floors` (term to its value when the student equals the teacher). `not_monotone` names the
-    terms that need not fall along the straight path from student to teacher.
+    0, `floors` (term to its value when the student equals the teacher; nan where that depends on
+    the features). `not_monotone` names the terms that need not fall along the straight path from
+    student to teacher, `batch_dependent` those whose value depends on the batch size by design.
     """
 
     needs: Needs
     term_weights: dict[str, float]
     floors: dict[str, float]
     not_monotone: frozenset[str] = frozenset()
+    batch_dependent: frozenset[str] = frozenset()
 
     def __init__(self, parameters: MethodParameters) -> None:
         super().__init__()
