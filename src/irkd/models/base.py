@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from irkd import registry
 from irkd.errors import IrkdError
 from irkd.models.taps import Tap
-from irkd.presets.messages import describe
+from irkd.presets.messages import Known, describe
 
 
 class NetworkSpec(BaseModel):
@@ -98,7 +98,7 @@ def create_network(arch: str, **options: object) -> nn.Module:
     try:
         spec = entry.spec.model_validate({"arch": arch, **options})
     except ValidationError as error:
-        known = {(): list(entry.spec.model_fields)}
+        known: Known = {(): list(entry.spec.model_fields)}
         raise IrkdError(describe(error, f"{arch} network", known)) from error
     return build_network(spec)
 

@@ -37,21 +37,16 @@ class ChannelLayerNorm(nn.Module):
 
     def __init__(self, channels: int, *, with_bias: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
-        self.body = nn.Module()
-        self.body.weight = nn.Parameter(torch.ones(channels))
-        self.body.register_parameter(
-            "bias", nn.Parameter(torch.zeros(channels)) if with_bias else None
-        )
-        self.eps = eps
+        self.body = nn.LayerNorm(channels, eps, bias=with_bias)
 
     def forward(self, features: Tensor) -> Tensor:
         weight, bias = self.body.weight, self.body.bias
         if bias is not None:
-            return channel_layer_norm(features, weight, bias, self.eps)
+            return channel_layer_norm(features, weight, bias, self.body.eps)
         last = features.permute(0, 2, 3, 1)
         # float16 would overflow in the variance of channels that differ by more than 256.
         precise = last if last.dtype == torch.float64 else last.float()
-        scale = torch.rsqrt(precise.var(-1, correction=0, keepdim=True) + self.eps)
+        scale = torch.rsqrt(precise.var(-1, correction=0, keepdim=True) + self.body.eps)
         return (precise * scale * weight).to(features.dtype).permute(0, 3, 1, 2)
 
 

@@ -8,7 +8,7 @@ Aggregation", ECCV 2022 (TLC).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +95,10 @@ class LocalMean(nn.Module):
         # Sums of many pixels: float32 at least. One axis after the other keeps the running sums
         # short, which an integral image over both axes does not.
         precise = features if features.dtype == torch.float64 else features.float()
+        height, width = features.shape[-2:]
+        if not torch.compiler.is_compiling() and height <= self.height and width <= self.width:
+            # Training patches always end here. An exported graph keeps the form for any size.
+            return precise.mean((2, 3), keepdim=True).to(features.dtype)
         means = _running_mean(_running_mean(precise, 2, self.height), 3, self.width)
         return means.to(features.dtype)
 
@@ -104,13 +108,12 @@ class LocalMean(nn.Module):
 
 def _running_mean(features: Tensor, dim: int, window: int) -> Tensor:
     """Means of all `window` neighbours along `dim`; of all values where there are fewer."""
-    size = features.shape[dim]
-    results = torch.sym_max(size - window, 0) + 1
+    size: int = features.shape[dim]
+    results = cast(int, torch.sym_max(size - window, 0)) + 1
     length = size + 1 - results
     padding = (0, 0, 1, 0) if dim == 2 else (1, 0)
     sums = F.pad(features.cumsum(dim), padding)
-    ends = sums.narrow(dim, length, results)
-    return (ends - sums.narrow(dim, 0, results)) / length
+    return (sums.narrow(dim, length, results) - sums.narrow(dim, 0, results)) / length
 
 
 def _spread(values: Tensor, like: Tensor) -> Tensor:
