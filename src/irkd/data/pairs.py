@@ -50,7 +50,13 @@ class CropSource(Protocol):
         self, index: int, patch: int, augment: Augmentation, rng: np.random.Generator
     ) -> Pair: ...
 
-    def check_patch(self, patch: int) -> None: ...
+
+@runtime_checkable
+class SizedSource(Protocol):
+    """A source that knows its images' sizes without loading them."""
+
+    def check_patch(self, patch: int) -> None:
+        """Raise IrkdError unless every image is at least patch x patch."""
 
 
 def open_pairs(
@@ -72,17 +78,31 @@ def open_pairs(
         split: "train" or "test"; the two never share a procedural image.
         layout: how the folder is arranged, a name in `layouts.LAYOUTS`, or "auto" to find out.
         count, size: number and side of the images, for "procedural" only.
-        seed: of the built-in sets and synthetic degradations.
+        seed: of procedural images and synthetic degradations. The photographs are always the same.
 
     Raises IrkdError when there are no pairs, or not as asked.
     """
+    from irkd.data.folders import CleanFolderPairs, FolderPairs
+    from irkd.data.layouts import CLEAN, check_layout
+    from irkd.data.photographs import PhotographPairs
     from irkd.data.synthetic import ProceduralPairs
 
+    check_layout(layout)
     if str(data) == "procedural":
         return ProceduralPairs(
             _needs_task(task, data), split=split, count=count, size=size, seed=seed
         )
-    raise IrkdError(f"{data}: not a built-in set.")
+    if str(data) == "photographs":
+        if split == "train":
+            raise IrkdError(
+                "the built-in photographs are for testing, never for training. "
+                "Train on 'procedural' or on a folder."
+            )
+        return PhotographPairs(_needs_task(task, data))
+    root = Path(data)
+    if layout == CLEAN:
+        return CleanFolderPairs(root, task=_needs_task(task, data), split=split, seed=seed)
+    return FolderPairs(root, task=task, split=split, layout=layout)
 
 
 def _needs_task(task: str | None, data: str | Path) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from irkd.data.crops import Augmentation, draw_corner
-from irkd.data.pairs import CropSource, Pair, PairSource
+from irkd.data.pairs import CropSource, Pair, PairSource, SizedSource
 from irkd.data.seeds import CROP, PERMUTATION, generator
 from irkd.errors import IrkdError
 
@@ -67,7 +67,7 @@ def training_loader(
             f"{source.name}: cannot sample {batch_size} crops of {patch} pixels from "
             f"{len(source)} images repeated {repeat} times; all must be at least 1."
         )
-    if isinstance(source, CropSource):
+    if isinstance(source, SizedSource):
         source.check_patch(patch)
     samples = _Samples(source, patch, seed, augment)
     plan = _Plan(len(source), repeat, seed, batch_size, range(start_step, steps), rank, world_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +17,16 @@ from irkd.data.procedural import Floats, procedural_image
 from irkd.data.seeds import DEGRADATION, generator
 from irkd.errors import IrkdError
 
+# Streams of degradations: no two of these sets ever share a draw.
+PROCEDURAL_TRAIN, PROCEDURAL_TEST, PHOTOGRAPHS, CLEAN_FOLDER = 1, 2, 3, 4
+
 _DEFAULT_COUNT = {"train": 1000, "test": 16}
 _DEFAULT_SIZE = 256
 # Test images are numbered from here: no training set is so large.
 _FIRST_TEST_INDEX = 1 << 32
 
 
-class SyntheticPairs:
+class SyntheticPairs(ABC):
     """Clean images, and how to degrade them: what the sources below have in common."""
 
     name: str
@@ -31,15 +35,15 @@ class SyntheticPairs:
     _seed: int
     _stream: int  # keeps the degradations of two sets apart
 
-    def __len__(self) -> int:
-        raise TypeError(f"{type(self).__name__} defines no length")
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def pair_name(self, index: int) -> str:
-        raise TypeError(f"{type(self).__name__} defines no names")
+    @abstractmethod
+    def pair_name(self, index: int) -> str: ...
 
+    @abstractmethod
     def clean(self, index: int) -> tuple[Image, Floats | None]:
         """The clean image and, where it is known and of use, its depth."""
-        raise TypeError(f"{type(self).__name__} defines no images")
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         clean, depth = self.clean(index)
@@ -98,7 +102,7 @@ class ProceduralPairs(SyntheticPairs):
         self._split = split
         self._count, self._size, self._seed = count, size, seed
         self._first = _FIRST_TEST_INDEX if split == "test" else 0
-        self._stream = 2 if split == "test" else 1
+        self._stream = PROCEDURAL_TEST if split == "test" else PROCEDURAL_TRAIN
         self._pool = _Pool(count, size, with_depth=task in NEEDS_DEPTH)
 
     def __len__(self) -> int:
