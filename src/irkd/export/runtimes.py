@@ -24,11 +24,13 @@ Images = NDArray[np.float32]
 class Runtime:
     """An opened file: `run` maps B x C x H x W float32 images in the network's value range to same.
 
-    `metadata`: what irkd wrote into the file; empty for a file of another origin.
+    `metadata`: what irkd wrote into the file; empty for a file of another origin. `input_shape`:
+    what the file says of its input; None for a side that may vary.
     """
 
     run: Callable[[Images], Images]
     metadata: dict[str, Any]
+    input_shape: tuple[int | None, ...]
 
 
 def require(package: str, purpose: str) -> Any:
@@ -67,12 +69,17 @@ def open_onnx(path: str | Path, *, device: str = "cpu", threads: int | None = No
     except Exception as error:
         raise IrkdError(f"{path} is no ONNX file that onnxruntime can run: {error}") from error
     name = session.get_inputs()[0].name
+    shape = tuple(
+        side if isinstance(side, int) and side > 0 else None
+        for side in session.get_inputs()[0].shape
+    )
 
     def run(images: Images) -> Images:
         restored: Images = session.run(None, {name: images})[0]
         return restored
 
-    return Runtime(run, parse_metadata(session.get_modelmeta().custom_metadata_map.get("irkd")))
+    stored = session.get_modelmeta().custom_metadata_map.get("irkd")
+    return Runtime(run, parse_metadata(stored), shape)
 
 
 def open_openvino(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> Runtime:
@@ -100,8 +107,13 @@ def open_openvino(path: str | Path, *, device: str = "cpu", threads: int | None 
         # The result is copied: OpenVINO's own buffer is overwritten by the next call.
         return np.array(request.infer([images])[0])
 
-    stored = model.get_rt_info("irkd").astype(str) if model.has_rt_info("irkd") else None
-    return Runtime(run, parse_metadata(stored))
+    # OpenVINO keeps the metadata of an ONNX file under "framework".
+    keys = [keys for keys in ("irkd", ["framework", "irkd"]) if model.has_rt_info(keys)]
+    stored = model.get_rt_info(keys[0]).astype(str) if keys else None
+    shape = tuple(
+        side.get_length() if side.is_static else None for side in model.inputs[0].partial_shape
+    )
+    return Runtime(run, parse_metadata(stored), shape)
 
 
 def parse_metadata(text: str | None) -> dict[str, Any]:
