@@ -127,19 +127,26 @@ def split_folder(root: Path, split: Split) -> Path:
     A folder with train/ alone has no test images of its own; its train/ stands for both, and the
     caller decides what to hold out.
     """
-    names = {_plain(name): name for name in _subfolders(root)}
-    mine, other = (
-        [names[alias] for alias in SPLIT_FOLDERS[which] if alias in names]
-        for which in (split, "test" if split == "train" else "train")
-    )
-    if mine:
-        return root / mine[0]
-    if other and split == "train":
+    folders = split_folders(root)
+    if split in folders or not folders:
+        return folders.get(split, root)
+    (only,) = folders.values()
+    if split == "train":
         raise IrkdError(
-            f"{root} has {other[0]}/ but no train/ folder. To train on {other[0]}/ all the same, "
-            f"name it: {root / other[0]}."
+            f"{root} has {only.name}/ but no train/ folder. To train on {only.name}/ all the same, "
+            f"name it: {only}."
         )
-    return root / other[0] if other else root
+    return only
+
+
+def split_folders(root: Path) -> dict[Split, Path]:
+    """The folders of splits that `root` has; the first alias counts where there are several."""
+    names = {_plain(name): name for name in _subfolders(root)}
+    return {
+        split: root / next(names[alias] for alias in aliases if alias in names)
+        for split, aliases in SPLIT_FOLDERS.items()
+        if not names.keys().isdisjoint(aliases)
+    }
 
 
 def find_pairs(root: Path, *, layout: str = "auto", split: Split = "test") -> Found:
