@@ -1,0 +1,147 @@
+"""The images that an evaluation scores on, and results of other tools for them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irkd.data.pairs import PairSource, open_pairs
+from irkd.data.reading import SUFFIXES, is_image_name, read_image
+from irkd.errors import IrkdError
+
+Picture = NDArray[np.uint8]
+
+BUILT_IN = ("procedural", "photographs")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Numbered images. `load(index)` gives degraded and reference, either of which may be None.
+
+    `built_in`: one of irkd's own sets, which no paper's protocol belongs to.
+    """
+
+    name: str
+    task: str | None
+    count: int
+    image_name: Callable[[int], str]
+    load: Callable[[int], tuple[Picture | None, Picture | None]]
+    has_degraded: bool = True
+    has_reference: bool = True
+    built_in: bool = False
+
+
+def open_image_set(
+    data: str | Path, *, task: str | None, layout: str, references_do: bool
+) -> tuple[ImageSet, list[str]]:
+    """The pairs of `data`, and notes for the user.
+
+    `references_do`: a folder that holds no pairs is taken as one of references alone, which is all
+    that results found elsewhere are scored against; a note says so.
+    """
+    try:
+        source = open_pairs(data, task=task, split="test", layout=layout)
+    except IrkdError:
+        if not references_do or layout != "auto" or not _images_below(Path(data)):
+            raise
+        note = f"{data} holds no pairs: its images were taken as the references."
+        return folder_of_references(Path(data)), [note]
+    unmatched = getattr(source, "unmatched", ())
+    notes = [f"{len(unmatched)} files of {source.name} have no partner and were left out."]
+    return pairs_of(source), notes if unmatched else []
+
+
+def pairs_of(source: PairSource) -> ImageSet:
+    def load(index: int) -> tuple[Picture, Picture]:
+        pair = source.load(index)
+        return pair.degraded, pair.reference
+
+    return ImageSet(
+        source.name,
+        source.task,
+        len(source),
+        source.pair_name,
+        load,
+        built_in=source.name in BUILT_IN,
+    )
+
+
+def folder_of_images(folder: Path, task: str | None) -> ImageSet:
+    """Degraded images that have no reference."""
+    names, files = _named_images(folder)
+    return ImageSet(
+        str(folder),
+        task,
+        len(files),
+        lambda index: names[index],
+        lambda index: (read_image(files[index]), None),
+        has_reference=False,
+    )
+
+
+def folder_of_references(folder: Path) -> ImageSet:
+    """References whose degraded images are not at hand."""
+    names, files = _named_images(folder)
+    return ImageSet(
+        str(folder),
+        None,
+        len(files),
+        lambda index: names[index],
+        lambda index: (None, read_image(files[index])),
+        has_degraded=False,
+    )
+
+
+class ResultFolder:
+    """Restored images in a folder, found by the name of the pair they belong to."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise IrkdError(f"{path}: no such folder. Give the folder that holds the results.")
+        files = _images_below(self.path)
+        if not files:
+            raise IrkdError(f"{path} holds no images to score.")
+        self._by_path = {_key(file.relative_to(self.path)): file for file in files}
+        stems = Counter(file.stem.lower() for file in files)
+        self._by_stem = {file.stem.lower(): file for file in files if stems[file.stem.lower()] == 1}
+
+    def find(self, name: str) -> Path | None:
+        """The result for the image called `name`: the same path or, failing that, the same name.
+
+        Suffixes and case do not count. None where there is no such file, or several by name.
+        """
+        wanted = PurePath(name)
+        return self._by_path.get(_key(wanted)) or self._by_stem.get(PurePath(_key(wanted)).name)
+
+
+def _named_images(folder: Path) -> tuple[list[str], list[Path]]:
+    if not folder.is_dir():
+        raise IrkdError(f"{folder}: no such folder.")
+    files = _images_below(folder)
+    if not files:
+        raise IrkdError(f"{folder} holds no images.")
+    return [file.relative_to(folder).with_suffix("").as_posix() for file in files], files
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """All images below `folder`, sorted; hidden files and folders are passed over."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if is_image_name(file.name)
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
+
+
+def _key(path: PurePath) -> str:
+    # A pair's name has no suffix of its own, but may hold dots.
+    text = path.as_posix().lower()
+    suffix = path.suffix.lower()
+    return text.removesuffix(suffix) if suffix in SUFFIXES else text

@@ -1,0 +1,204 @@
+"""What an evaluation found: per image, per row of the table, and what made it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from irkd.metrics.catalogue import Metric
+from irkd.metrics.protocols import Protocol
+from irkd.report.strips import Strip
+
+Kind = Literal["degraded", "model", "restored"]
+
+DEGRADED = "degraded"
+"""The label of the row for the input itself."""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One image in one row: its size, its scores by field name, and how long restoring it took."""
+
+    name: str
+    height: int
+    width: int
+    scores: Mapping[str, float]
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: the degraded input, a model, or a folder of results.
+
+    `source`: what the user named. `params_m`: millions of parameters. `macs_g`: thousands of
+    millions of multiply-adds for one image of the evaluation's `macs_size`.
+    """
+
+    label: str
+    kind: Kind
+    source: str | None
+    images: tuple[ImageScore, ...]
+    params_m: float | None = None
+    macs_g: float | None = None
+
+    @property
+    def n(self) -> int:
+        return len(self.images)
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The median over images, each restored once: the first one's start-up does not move it."""
+        times = [image.latency_ms for image in self.images if image.latency_ms is not None]
+        return statistics.median(times) if times else None
+
+    def mean(self, name: str) -> float:
+        """The mean over images of the score called `name`; infinite values are left out.
+
+        Infinite when all are; NaN without images.
+        """
+        values = self._values(name)
+        finite = [value for value in values if math.isfinite(value)]
+        if finite:
+            return statistics.fmean(finite)
+        return math.inf if values else math.nan
+
+    def std(self, name: str) -> float:
+        """The sample standard deviation over images of the finite scores; NaN for fewer than 2."""
+        finite = [value for value in self._values(name) if math.isfinite(value)]
+        return statistics.stdev(finite) if len(finite) > 1 else math.nan
+
+    def infinite(self, name: str) -> int:
+        """How many images were left out of the mean because their score is infinite."""
+        return sum(math.isinf(value) for value in self._values(name))
+
+    def _values(self, name: str) -> list[float]:
+        return [image.scores[name] for image in self.images]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that one row could not be scored on, and why."""
+
+    label: str
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows over one set of images under one protocol.
+
+    `protocol` is None when no metric of it was asked for. `size` is the height and width that MACs
+    were counted at. `baseline` is the label of the row that differences are taken to.
+    """
+
+    data: str
+    task: str | None
+    n: int
+    protocol: Protocol | None
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+    baseline: str | None
+    size: tuple[int, int]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    command: str | None = None
+    strips: tuple[Strip, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def by_label(self) -> dict[str, Row]:
+        return {row.label: row for row in self.rows}
+
+    def difference(self, row: Row, name: str) -> float:
+        """The mean score of `row` minus the baseline's; NaN for the baseline itself."""
+        if self.baseline is None or row.label == self.baseline:
+            return math.nan
+        return row.mean(name) - self.by_label[self.baseline].mean(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pictures, for JSON. Infinite and unknown numbers stand as floats."""
+        return {
+            "data": self.data,
+            "task": self.task,
+            "n": self.n,
+            "protocol": self.protocol and self.protocol.name,
+            "protocol_description": self.protocol and self.protocol.description,
+            "protocol_quantizes": self.protocol and self.protocol.quantize,
+            "metrics": [metric.field for metric in self.metrics],
+            "baseline": self.baseline,
+            "macs_height": self.size[0],
+            "macs_width": self.size[1],
+            **self.settings,
+            **self.environment,
+            "command": self.command,
+            "notes": list(self.notes),
+            "failures": [vars(failure) for failure in self.failures],
+            "rows": [
+                {
+                    **self._summary(row),
+                    "images": [
+                        {
+                            "image": image.name,
+                            "height": image.height,
+                            "width": image.width,
+                            **image.scores,
+                            "latency_ms": image.latency_ms,
+                        }
+                        for image in row.images
+                    ],
+                }
+                for row in self.rows
+            ],
+        }
+
+    def summary_records(self) -> Iterator[dict[str, Any]]:
+        """One flat record a row, for CSV."""
+        for row in self.rows:
+            yield {**self._summary(row), **self._provenance()}
+
+    def image_records(self) -> Iterator[dict[str, Any]]:
+        """One flat record a row and image, for CSV."""
+        for row in self.rows:
+            for image in row.images:
+                yield {
+                    "label": row.label,
+                    "image": image.name,
+                    "height": image.height,
+                    "width": image.width,
+                    **image.scores,
+                    "latency_ms": image.latency_ms,
+                    **self._provenance(),
+                }
+
+    def _summary(self, row: Row) -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "label": row.label,
+            "kind": row.kind,
+            "source": row.source,
+            "n": row.n,
+        }
+        for metric in self.metrics:
+            name = metric.field
+            record[name] = row.mean(name)
+            record[f"{name}_std"] = row.std(name)
+            record[f"{name}_infinite"] = row.infinite(name)
+            record[f"{name}_difference"] = self.difference(row, name)
+        record["params_m"] = row.params_m
+        record["macs_g"] = row.macs_g
+        record["latency_ms"] = row.latency_ms
+        return record
+
+    def _provenance(self) -> dict[str, Any]:
+        versions = self.environment.get("versions", {})
+        return {
+            "data": self.data,
+            "protocol": self.protocol and self.protocol.name,
+            "device": self.environment.get("device"),
+            "versions": " ".join(f"{name}={version}" for name, version in versions.items()),
+        }
