@@ -162,9 +162,9 @@ class NAFBlock(nn.Module):
         # The 1 x 1 convolution commutes with repeating windows at the border, and is cheaper first.
         attention = self.sca(x)
         x = x * (_spread(attention, x) if self.local else attention)
-        features = features + self.conv3(x) * self.beta
+        features = torch.addcmul(features, self.conv3(x), self.beta)
         x = self.sg(self.conv4(self.norm2(features)))
-        return features + self.conv5(x) * self.gamma
+        return torch.addcmul(features, self.conv5(x), self.gamma)
 
 
 class NAFNet(nn.Module):

@@ -96,26 +96,34 @@ class TransposedAttention(nn.Module):
         self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        height, width = features.shape[-2:]
-        # Pixels x channels: a view of channels-last features.
-        qkv = self.qkv_dwconv(self.qkv(features)).permute(0, 2, 3, 1).flatten(1, 2)
-        query, key, value = qkv.chunk(3, dim=-1)
-        attention = self.attention(query, key).to(value.dtype)
-        if self.training or on_reference_path():
-            heads = value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            x = (heads @ attention.mT).transpose(1, 2).flatten(2)
-            x = x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-            return self.project_out(x)
-        # Attention and projection are both linear maps of a pixel's channels: one C x C matrix.
+        qkv = self.qkv_dwconv(self.qkv(features))
+        if on_reference_path():
+            return self._by_definition(qkv)
+        height, width = qkv.shape[-2:]
+        # B x pixels x channels: a view of channels-last features.
+        query, key, value = qkv.permute(0, 2, 3, 1).flatten(1, 2).chunk(3, dim=-1)
+        attention = self._attention(query, key).to(value.dtype)
+        # Attention and projection both map a pixel's channels linearly: one C x C matrix does both.
         projection = self.project_out.weight.flatten(1).unflatten(1, (self.heads, -1))
-        projection = torch.einsum("ohc,bhcd->bhdo", projection, attention).flatten(1, 2)
-        x = value @ projection
+        matrix = torch.einsum("ohc,bhcd->bhdo", projection, attention).flatten(1, 2)
+        x = value @ matrix
         if self.project_out.bias is not None:
             x = x + self.project_out.bias
         return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
-    def attention(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention maps B x heads x c x c, float32 or more, of B x HW x C queries and keys."""
+    def _by_definition(self, qkv: Tensor) -> Tensor:
+        height, width = qkv.shape[-2:]
+        heads = qkv.flatten(2).unflatten(1, (3, self.heads, -1))
+        query, key, value = heads.unbind(1)
+        query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+        attention = (query @ key.mT * self.temperature).softmax(-1)
+        return self.project_out((attention @ value).flatten(1, 2).unflatten(2, (height, width)))
+
+    def _attention(self, query: Tensor, key: Tensor) -> Tensor:
+        """Attention maps B x heads x c x c, float32 or more, of B x pixels x C queries and keys.
+
+        Normalising the c x c products instead of query and key spares two copies of the features.
+        """
         query_norm = _norm_over_pixels(query)
         key_norm = _norm_over_pixels(key)
         half = query.dtype in (torch.float16, torch.bfloat16)
@@ -129,10 +137,8 @@ class TransposedAttention(nn.Module):
         if half:
             scores = scores.float()
         else:
-            # Normalising the c x c products is the same as normalising query and key, and spares
-            # two copies of the features.
-            query_norm = query_norm.view(-1, self.heads, query.shape[2], 1)
-            key_norm = key_norm.view(-1, self.heads, 1, query.shape[2])
+            query_norm = query_norm.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)
+            key_norm = key_norm.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             scores = scores / (query_norm * key_norm)
         return (scores * self.temperature).softmax(-1)
 
