@@ -24,7 +24,7 @@ def stderr() -> Console:
     """For everything that is not a result: progress, notes, errors."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def progress() -> Progress:

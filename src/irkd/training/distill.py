@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import nn
 
@@ -298,6 +299,9 @@ def _accelerator(preset: Preset, device: str) -> Accelerator:
         precision = "bf16" if capable else "fp32"
     if precision == "fp16" and chosen.type != "cuda":
         raise IrkdError("training.precision fp16 needs a GPU; use fp32 or bf16 here.")
+    if not torch.distributed.is_initialized():
+        # accelerate keeps one state a process; a second run may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=chosen.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
