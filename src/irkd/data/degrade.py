@@ -111,9 +111,10 @@ def blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
 def haze(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """Koschmieder's law I = J t + A (1 - t), t = exp(-beta d), with slightly coloured air light.
 
-    beta in [0.5, 2] for d in [0, 1] and A in [0.7, 1], the ranges of RESIDE's indoor set.
+    A in [0.7, 1] as in RESIDE's indoor set; beta in [0.4, 1.6] for d in [0, 1], where RESIDE has
+    0.6 to 1.8: outdoor sets are lighter.
     """
-    transmission = np.exp(-np.float32(rng.uniform(0.5, 2.0)) * (0.1 + depth))[..., None]
+    transmission = np.exp(-np.float32(rng.uniform(0.4, 1.6)) * (0.1 + depth))[..., None]
     air = rng.uniform(0.7, 1.0) + rng.normal(0, 0.02, 3)
     return image * transmission + np.clip(air, 0, 1).astype(np.float32) * (1 - transmission)
 

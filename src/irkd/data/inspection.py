@@ -27,7 +27,7 @@ _EXAMPLES = 3
 
 @dataclass
 class SplitReport:
-    """One split; `sizes` are (height, width) of the smallest and largest image by area."""
+    """One split; `sizes` are (height, width) of the smallest and the largest image by area."""
 
     folder: str
     count: int
@@ -132,7 +132,8 @@ def _check_pair(
 
 
 def _inspect_clean(root: Path, progress: Progress | None) -> Inspection:
-    folders: dict[str, Path] = dict(split_folders(root)) or {"all": root}
+    folders: dict[str, Path] = {str(name): folder for name, folder in split_folders(root).items()}
+    folders = folders or {"all": root}
     images = {
         name: [folder / image for image in list_images(folder)] for name, folder in folders.items()
     }
@@ -157,5 +158,5 @@ def _inspect_clean(root: Path, progress: Progress | None) -> Inspection:
 
 
 def _note_size(split: SplitReport, size: tuple[int, int]) -> None:
-    both = sorted([*split.sizes, size], key=lambda shape: shape[0] * shape[1])
+    both = sorted([*split.sizes, size], key=lambda shape: (shape[0] * shape[1], shape))
     split.sizes = [both[0], both[-1]]

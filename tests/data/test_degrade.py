@@ -1,0 +1,141 @@
+"""Degradations: seeded, of the right form, and what their models say."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from irkd.data.degrade import DEGRADATIONS, degrade, plausible_depth
+from irkd.data.procedural import procedural_image
+from irkd.data.seeds import generator
+from irkd.errors import IrkdError
+
+TASKS = sorted(DEGRADATIONS)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return procedural_image(5, 0, 96)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_same_generator_same_result_and_the_input_is_left_alone(task, scene):
+    image, depth = scene
+    before, depth_before = image.copy(), depth.copy()
+    state = _global_state()
+    first = degrade(image, task, generator(2, 7), depth)
+    again = degrade(image, task, generator(2, 7), depth)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(depth, depth_before)
+    assert _global_state() == state
+    assert first.dtype == np.uint8
+    assert first.shape == image.shape
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_strength_is_visible_varied_and_never_absurd(task, scene):
+    image, depth = scene
+    found = [_psnr(degrade(image, task, generator(3, n), depth), image) for n in range(40)]
+    assert len(set(found)) > 20
+    assert 10 < np.median(found) < 38
+    assert min(found) > 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    task=st.sampled_from(TASKS),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 2**32),
+)
+def test_images_of_any_size_can_be_degraded(task, height, width, seed):
+    image = np.full((height, width, 3), 128, np.uint8)
+    assert degrade(image, task, generator(1, seed)).shape == image.shape
+
+
+def test_haze_is_the_scattering_law():
+    # On black, I = A (1 - t): nothing at no depth but the base layer, more the farther.
+    black = np.zeros((8, 64, 3), np.uint8)
+    depth = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))
+    hazy = degrade(black, "dehaze", generator(0, 1), depth).astype(float)
+    assert (np.diff(hazy.mean((0, 2))) >= 0).all()
+    # Transmission t follows from black and white under the same haze: I_white - I_black = t.
+    white = degrade(black + 255, "dehaze", generator(0, 1), depth).astype(float)
+    transmission = (white - hazy).mean((0, 2)) / 255
+    # t = exp(-beta d): the logarithm is a line, up to the rounding of both images to 8 bits.
+    slope, level = np.polyfit(depth[0], np.log(transmission), 1)
+    np.testing.assert_allclose(transmission, np.exp(slope * depth[0] + level), atol=1.5 / 255)
+    assert 0.35 <= -slope <= 1.65
+
+
+def test_white_noise_keeps_the_mean_and_has_the_drawn_spread():
+    grey = np.full((128, 128, 3), 128, np.uint8)
+    spreads = []
+    for number in range(30):
+        difference = degrade(grey, "denoise", generator(0, number)).astype(float) - grey
+        assert abs(difference.mean()) < 3
+        spreads.append(difference.std())
+    assert min(spreads) < 5
+    assert 30 < max(spreads) < 52
+
+
+def test_blur_neither_darkens_nor_touches_a_flat_image():
+    flat = np.full((64, 64, 3), 77, np.uint8)
+    for number in range(20):
+        assert np.abs(degrade(flat, "deblur", generator(0, number)).astype(int) - 77).max() <= 1
+
+
+def test_blur_averages_light_not_code_values():
+    # Half black, half white under a wide blur: the mean of light 0.5 is code value 188, not 128.
+    stripes = np.zeros((128, 128, 3), np.uint8)
+    stripes[:, ::2] = 255
+    values = [degrade(stripes, "deblur", generator(0, number)) for number in range(30)]
+    flattest = min(values, key=lambda image: image[32:96, 32:96].std())
+    assert abs(float(flattest[32:96, 32:96].mean()) - 188) < 6
+
+
+def test_rain_only_adds_light_where_there_is_no_veil():
+    dark = np.full((96, 96, 3), 20, np.uint8)
+    rained = [degrade(dark, "derain", generator(0, number)) for number in range(20)]
+    assert all((image >= 20).all() for image in rained)
+    assert all((image > 25).any() for image in rained)
+
+
+def test_rain_falls_more_or_less_downwards():
+    dark = np.zeros((160, 160, 3), np.uint8)
+    across = down = 0.0
+    for number in range(12):
+        rained = degrade(dark, "derain", generator(0, number)).astype(float)
+        across += np.abs(np.diff(rained, axis=1)).sum()
+        down += np.abs(np.diff(rained, axis=0)).sum()
+    assert across > 1.5 * down
+
+
+def test_general_leaves_some_images_clean(scene):
+    image, depth = scene
+    same = sum(
+        bool((degrade(image, "general", generator(0, n), depth) == image).all()) for n in range(100)
+    )
+    assert 3 <= same <= 30
+
+
+def test_plausible_depth_is_farther_at_the_top():
+    depths = [plausible_depth((60, 40), generator(0, number)) for number in range(20)]
+    assert all(depth.min() >= 0 and depth.max() <= 1 for depth in depths)
+    mean = np.mean(depths, axis=0)
+    assert mean[:20].mean() > mean[40:].mean() + 0.2
+
+
+def test_an_unknown_task_is_named_with_the_known_ones():
+    with pytest.raises(IrkdError, match=r"'derian'.*Did you mean 'derain'"):
+        degrade(np.zeros((8, 8, 3), np.uint8), "derian", generator(0))
+
+
+def _global_state():
+    return np.random.get_state()[1].tobytes()  # noqa: NPY002
+
+
+def _psnr(image, reference):
+    error = np.mean((image.astype(float) - reference) ** 2)
+    return np.inf if error == 0 else 10 * np.log10(255**2 / error)
