@@ -1,0 +1,56 @@
+"""An image in memory, with all that its file says beside the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irkd.inference.metadata import Metadata
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright image. `pixels`: H x W (grey) or H x W x 3 (RGB), uint8, uint16 or float32 in
+    [0, 1]; `alpha`: H x W of the same type, or None. `lossless` of a WebP: how it was stored.
+    `notes`: what could not be kept, in words for the user.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    lossless: bool = False
+    notes: tuple[str, ...] = ()
+
+    def noting(self, note: str) -> Picture:
+        return replace(self, notes=(*self.notes, note))
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """H x W or H x W x 3 of any depth to H x W x 3 float32 in [0, 1]; grey is repeated."""
+    if pixels.dtype != np.float32:
+        pixels = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def from_float(restored: NDArray[np.float32], *, dtype: Any, grey: bool) -> Pixels:
+    """H x W x 3 float32, clipped to [0, 1], at another depth; the mean of the channels for grey."""
+    if grey:
+        restored = restored.mean(axis=2)
+    return change_depth(np.clip(restored, 0, 1), dtype)
+
+
+def change_depth(pixels: Pixels, dtype: Any) -> Pixels:
+    """The same image with values of `dtype`, rounded to the nearest."""
+    dtype = np.dtype(dtype)
+    if pixels.dtype == dtype:
+        return pixels
+    if pixels.dtype.kind == "u":
+        pixels = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    if dtype.kind == "u":
+        pixels = np.rint(pixels * np.float32(np.iinfo(dtype).max))
+    return pixels.astype(dtype)
