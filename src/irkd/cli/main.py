@@ -7,9 +7,8 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from irkd.cli.common import stderr
@@ -26,6 +25,10 @@ COMMANDS = (
     "presets",
     "data",
 )
+
+# Wrong use of the command line. Newer releases of typer carry their own copy of click, whose
+# classes are not those of the installed click: the base class is reached through typer alone.
+_UsageError: type[Any] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="irkd",
@@ -81,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _name_newest_run(arguments: list[str]) -> list[str]:
     """Write `--resume` without a folder as `--resume newest`: typer has no optional values."""
     result = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip(arguments, [*arguments, "--"][1:], strict=True):
         result.append(argument)
         if argument == "--resume" and following.startswith("-"):
             result.append(NEWEST)
@@ -94,10 +97,10 @@ def _run(arguments: list[str], debug: bool) -> int:
         return result if isinstance(result, int) else 0
     except IrkdError as error:
         return _fail(str(error), error.exit_code, debug)
-    except click.ClickException as error:
+    except _UsageError as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted.", 130, debug)
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; there is nobody left to tell.
