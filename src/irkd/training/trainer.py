@@ -148,9 +148,12 @@ class Trainer:
                     scores, last_scored = self._validate(), self.step
                 if max_seconds is not None and self.elapsed >= max_seconds:
                     self._stop = "time"
+                self._agree_to_stop()
                 due = self.step % self.training.checkpoint_every == 0
                 if due or self._stop is not None or self.step == self.steps:
                     self._save()
+            if self._stop == "signal":
+                self.observer.note(f"stopped by a signal; step {self.step} is saved")
             # A signal means: be gone soon. Reaching the end or the time limit means: finish well.
             if self._stop != "signal" and last_scored != self.step:
                 scores = self._validate()
@@ -180,7 +183,8 @@ class Trainer:
         limit = self.training.clip_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), limit)
         result = _mean(results)
-        if self._is_finite(result, norm):
+        # A loss scaler wants its step called every time: it skips by itself, and shrinks its scale.
+        if self._is_finite(result, norm) or self.accelerator.scaler is not None:
             self.optimizer.step()
             if self.average is not None and not self.optimizer.step_was_skipped:
                 self.average.update_parameters(self.task.student)
@@ -207,6 +211,15 @@ class Trainer:
                 f" The last checkpoint is in {self.run.checkpoints}."
             )
         return finite
+
+    def _agree_to_stop(self) -> None:
+        """One process that stops stops all: the others would wait for it for ever."""
+        if self.accelerator.num_processes == 1:
+            return
+        codes = {None: 0.0, "time": 1.0, "signal": 2.0}
+        flag = torch.tensor(codes[self._stop], device=self.accelerator.device)
+        most = float(self.accelerator.gather(flag).max())
+        self._stop = next(name for name, code in codes.items() if code == most)
 
     def _log(self, result: StepResult, gradient_norm: float, meter: _Meter) -> dict[str, Any]:
         entry = {
@@ -284,8 +297,8 @@ class Trainer:
         def stop(number: int, _frame: Any) -> None:
             if self._stop == "signal" and number == signal.SIGINT:
                 raise KeyboardInterrupt
+            # No more than this: a handler runs in the middle of anything, imports included.
             self._stop = "signal"
-            self.observer.note("stopping after this step; the run can be resumed")
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         try:
