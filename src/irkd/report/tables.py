@@ -60,7 +60,7 @@ def evaluation_notes(evaluation: Evaluation) -> list[str]:
         chosen = evaluation.protocol
         lines.append(f"Protocol: {chosen.name} ({chosen.description}).")
     if evaluation.baseline is not None:
-        lines.append(f"diff.: mean score minus that of {evaluation.baseline}.")
+        lines.append(f"Difference (diff.): mean score minus that of {evaluation.baseline}.")
     for metric in evaluation.metrics:
         infinite = {row.label: row.infinite(metric.field) for row in evaluation.rows}
         for label, times in infinite.items():

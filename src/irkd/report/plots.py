@@ -1,0 +1,162 @@
+"""The report's plots, as SVG to be put into a page in light or dark colours."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from irkd.metrics.catalogue import Metric
+from irkd.report.evaluation import DEGRADED, Evaluation
+
+# Readable on white and on near-black.
+COLOURS = (
+    *("#3b82c4", "#e0812b", "#2f9e6e", "#c5508a"),
+    *("#8b6fd6", "#b59a1f", "#4aa7b8", "#d1504a"),
+)
+# Stands for the page's text colour until the SVG is written.
+_INK = "#010203"
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.18,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "grid.color"), _INK),
+    **dict.fromkeys(("xtick.color", "ytick.color"), _INK),
+}
+_MOST_POINTS = 400
+
+Log = Sequence[Mapping[str, Any]]
+
+
+def quality_against_macs(evaluation: Evaluation, metric: Metric) -> str | None:
+    """Mean score over MACs, one point a model; None where no model's MACs are known."""
+    points = [
+        (row.label, row.macs_g, row.mean(metric.field))
+        for row in evaluation.rows
+        if row.macs_g and math.isfinite(row.mean(metric.field))
+    ]
+    if not points:
+        return None
+    with rc_context({**_STYLE, "svg.hashsalt": f"quality {metric.name}"}):
+        figure, axes = _axes()
+        colours = row_colours(evaluation)
+        for label, macs, score in points:
+            axes.plot(macs, score, "o", markersize=9, color=colours[label], label=_plain(label))
+        degraded = evaluation.by_label.get(DEGRADED)
+        if degraded is not None and math.isfinite(degraded.mean(metric.field)):
+            axes.axhline(
+                degraded.mean(metric.field), color=_INK, alpha=0.6, dashes=(4, 3), label=DEGRADED
+            )
+        if max(macs for _, macs, _ in points) > 3 * min(macs for _, macs, _ in points):
+            axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
+        axes.margins(0.15)
+        axes.set_xlabel(f"MACs (G) for {evaluation.size[0]} x {evaluation.size[1]} pixels")
+        axes.set_ylabel(metric.title)
+        if not metric.higher_is_better:
+            axes.invert_yaxis()
+        return _svg(figure, axes)
+
+
+def training_curves(
+    curves: Mapping[str, Log], colours: Mapping[str, str], *, kind: str, field: str, title: str
+) -> str | None:
+    """A field of the training logs over steps, one line a run; None where no log has it."""
+    with rc_context({**_STYLE, "svg.hashsalt": f"{kind} {field}"}):
+        figure, axes = _axes()
+        lowest, highest = math.inf, 0.0
+        for label, log in curves.items():
+            steps, values = _series(log, kind, field)
+            if len(steps) == 0:
+                continue
+            lowest, highest = min(lowest, values.min()), max(highest, values.max())
+            marker = "o" if len(steps) < 30 else None
+            axes.plot(
+                steps,
+                values,
+                color=colours[label],
+                label=_plain(label),
+                marker=marker,
+                markersize=4,
+            )
+        if not axes.lines:
+            return None
+        if kind == "train" and lowest > 0 and highest > 10 * lowest:
+            axes.set_yscale("log")
+            _plain_ticks(axes.yaxis)
+        axes.set_xlabel("step")
+        axes.set_ylabel(title)
+        return _svg(figure, axes)
+
+
+def row_colours(evaluation: Evaluation) -> dict[str, str]:
+    """One colour a row but the degraded input's, the same in every plot."""
+    labels = [row.label for row in evaluation.rows if row.kind != "degraded"]
+    return {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(labels)}
+
+
+def _series(log: Log, kind: str, field: str) -> tuple[Any, Any]:
+    """Steps and finite values, averaged to so many points as a plot can show."""
+    found = [
+        (entry["step"], entry[field])
+        for entry in log
+        if entry.get("kind") == kind
+        and isinstance(entry.get("step"), int | float)
+        and isinstance(entry.get(field), int | float)
+        and math.isfinite(entry[field])
+    ]
+    if not found:
+        return np.empty(0), np.empty(0)
+    points = np.array(found, float)
+    bins = np.array_split(points, min(len(points), _MOST_POINTS))
+    means = np.array([part.mean(axis=0) for part in bins])
+    return means[:, 0], means[:, 1]
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Numbers in full on a logarithmic axis, at 1, 2 and 5."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    )
+
+
+def _svg(figure: Figure, axes: Axes) -> str:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(labels)))
+    buffer = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
+    text = buffer.getvalue()
+    # Inside a page, neither prolog nor metadata have a place, and the page sets the size.
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace(_INK, "currentColor")
+
+
+def _plain(label: str) -> str:
+    # A dollar sign would start a formula, and a leading underscore hides a legend's entry.
+    label = label.replace("$", r"\$")
+    return f" {label}" if label.startswith("_") else label
