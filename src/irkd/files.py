@@ -35,17 +35,22 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes files private; give them the mode any other new file would get.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         refuse_existing(path, overwrite)
-        os.replace(temporary, path)
-        _fsync_directory(path.parent)
+        move_into_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Replace `path` by the complete file `temporary` beside it, once its bytes are safe."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    # mkstemp makes files private; give them the mode any other new file would get.
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    os.replace(temporary, path)
+    _fsync_directory(path.parent)
 
 
 def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
