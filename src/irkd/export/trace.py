@@ -1,0 +1,89 @@
+"""Tracing a network once for all image sizes: what ONNX, OpenVINO and pt2 files are made from."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from irkd.errors import IrkdError
+from irkd.profiling.macs import round_up
+
+_SMALLEST_SIDE = 64
+
+
+class HalfInside(nn.Module):
+    """A float16 copy of a network that takes and returns float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half().eval()
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        restored: Tensor = self.network(degraded.half()).float()
+        return restored
+
+
+def trace(network: nn.Module, *, half: bool = False) -> ExportedProgram:
+    """The graph of `network` in evaluation mode for one image of any height and width.
+
+    Height and width are multiples of the network's `size_multiple`; the graph does not pad.
+    Raises IrkdError for a network whose computation depends on sizes in a way no graph can hold.
+    """
+    module = HalfInside(network) if half else _Plain(network)
+    multiple: int = network.size_multiple  # type: ignore[assignment]
+    height, width = Dim("height", min=1), Dim("width", min=1)
+    sizes = {2: multiple * height, 3: multiple * width}
+    # A side of one multiple would be taken for a constant.
+    side = max(round_up(_SMALLEST_SIDE, multiple), 2 * multiple)
+    images = torch.rand(1, network.in_channels, side, side + multiple)  # type: ignore[arg-type, operator]
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(
+                module.eval(), (images,), dynamic_shapes={"degraded": sizes}, strict=False
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise IrkdError(
+            f"{type(network).__name__} cannot be traced for all image sizes: {reason}\n"
+            "Export it as safetensors instead."
+        ) from error
+
+
+class _Plain(nn.Module):
+    """Names the input, whatever the network's forward calls it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval()
+
+    def forward(self, degraded: Tensor) -> Tensor:
+        restored: Tensor = self.network(degraded)
+        return restored
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the exporters' warnings, which are about their own insides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def onnx_program(program: ExportedProgram) -> Any:
+    """The traced graph as a torch ONNXProgram, named and optimised."""
+    with torch.no_grad(), quiet():
+        return torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["degraded"],
+            output_names=["restored"],
+            verbose=False,
+            optimize=True,
+        )
