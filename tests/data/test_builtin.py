@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+import irkd.data.synthetic
 from irkd.data.degrade import DEGRADATIONS
 from irkd.data.pairs import open_pairs
 from irkd.errors import IrkdError
@@ -26,6 +27,17 @@ def test_procedural_pairs_are_fixed_per_epoch_and_new_in_the_next():
     assert (first.degraded != later.degraded).any()
     with pytest.raises(IndexError):
         source.load(2)
+
+
+@pytest.mark.parametrize("room", [0, 1, 3])
+def test_a_set_too_large_for_memory_is_the_same_set(monkeypatch, room):
+    options = {"task": "dehaze", "count": 3, "size": 32}
+    expected = [open_pairs("procedural", **options).load(index) for index in range(3)]
+    monkeypatch.setattr(irkd.data.synthetic, "_LARGEST_POOL", room * 32 * 32 * 5)
+    source = open_pairs("procedural", **options)
+    for _ in range(2):
+        for index, pair in enumerate(expected):
+            np.testing.assert_array_equal(source.load(index).degraded, pair.degraded)
 
 
 def test_procedural_pairs_survive_pickling():

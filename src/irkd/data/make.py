@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -75,57 +76,57 @@ def make_pairs(
             "a count of at least 1, a size of at least 16 and a seed of at least 0."
         )
     photographs = _photographs(recipe)
-    written = _prepare(folder, recipe, count, overwrite)
+    _prepare(folder, recipe, count, overwrite)
+    # Consecutive pairs of Rain1400 share their reference: it is made once.
+    clean_image = lru_cache(maxsize=1)(partial(_clean, recipe, photographs))
     made = 0
     for index in range(count):
         degraded_path, reference_path = (
             folder / name for name in _file_names(recipe, index, count)
         )
-        if not (index < written and degraded_path.exists() and reference_path.exists()):
-            clean_index = _clean_index(recipe, index)
-            clean, depth = _clean(recipe, photographs, clean_index)
+        missing = [path for path in (degraded_path, reference_path) if not path.exists()]
+        if missing:
+            clean, depth = clean_image(_clean_index(recipe, index))
             rng = generator(DEGRADATION, _STREAM, recipe.seed, index)
-            degraded = degrade(clean, recipe.task, rng, depth)
-            for path, image in ((degraded_path, degraded), (reference_path, clean)):
-                write_bytes(path, _encode(path, image), overwrite=True)
+            if reference_path in missing:
+                write_bytes(reference_path, _encode(reference_path, clean))
+            if degraded_path in missing:
+                degraded = degrade(clean, recipe.task, rng, depth)
+                write_bytes(degraded_path, _encode(degraded_path, degraded))
             made += 1
         if progress:
             progress(index + 1, count)
     return made
 
 
-def _prepare(folder: Path, recipe: Recipe, count: int, overwrite: bool) -> int:
-    """Make sure that `folder` is ours; return how many pairs an earlier run may have left there."""
+def _prepare(folder: Path, recipe: Recipe, count: int, overwrite: bool) -> None:
+    """Make sure that what `folder` holds, if anything, are pairs of this recipe."""
     manifest = folder / MANIFEST
     if folder.exists() and not folder.is_dir():
         raise IrkdError(f"{folder} is a file; expected a folder to write to.")
     earlier = _read_manifest(manifest)
-    if earlier is None and folder.is_dir() and any(folder.iterdir()):
-        raise IrkdError(
-            f"{folder} is not empty and holds no {MANIFEST} of an earlier run. "
-            "Choose a new or empty folder."
-        )
-    kept = 0
-    if earlier is not None:
+    if earlier is None:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise IrkdError(
+                f"{folder} is not empty and holds no {MANIFEST} of an earlier run. "
+                "Choose a new or empty folder."
+            )
+    else:
         old_recipe, old_count = earlier
+        # The number of pairs decides which ones of Rain1400 are test images.
         same = old_recipe == recipe and (recipe.layout == "paired" or old_count == count)
-        if same:
-            kept = old_count
-        elif not overwrite:
+        if not same and not overwrite:
             raise IrkdError(
                 f"{folder} holds pairs made differently ({_told(old_recipe, old_count)}; now "
                 f"{_told(recipe, count)}). Choose another folder, or add --overwrite."
             )
-        if not same or old_count > count:
-            if same and not overwrite:
-                raise IrkdError(
-                    f"{folder} holds {old_count} such pairs already, more than the {count} asked "
-                    "for. Choose another folder, or add --overwrite to remove the rest."
-                )
-            first = count if same else 0
-            _remove(folder, old_recipe, range(first, old_count), old_count)
+        if old_count > count and not overwrite:
+            raise IrkdError(
+                f"{folder} holds {old_count} such pairs already, more than the {count} asked "
+                "for. Choose another folder, or add --overwrite to remove the rest."
+            )
+        _remove(folder, old_recipe, range(count if same else 0, old_count), old_count)
     write_json(manifest, {**asdict(recipe), "count": count}, overwrite=True)
-    return kept
 
 
 def _remove(folder: Path, recipe: Recipe, indices: range, count: int) -> None:

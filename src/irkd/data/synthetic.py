@@ -22,6 +22,8 @@ PROCEDURAL_TRAIN, PROCEDURAL_TEST, PHOTOGRAPHS, CLEAN_FOLDER = 1, 2, 3, 4
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}
 _DEFAULT_SIZE = 256
+# Bytes of procedural images kept in memory; a set of 2,000 with depth fits.
+_LARGEST_POOL = 2 << 30
 # Test images are numbered from here: no training set is so large.
 _FIRST_TEST_INDEX = 1 << 32
 
@@ -103,7 +105,7 @@ class ProceduralPairs(SyntheticPairs):
         self._count, self._size, self._seed = count, size, seed
         self._first = _FIRST_TEST_INDEX if split == "test" else 0
         self._stream = PROCEDURAL_TEST if split == "test" else PROCEDURAL_TRAIN
-        self._pool = _Pool(count, size, with_depth=task in NEEDS_DEPTH)
+        self._pool = _Pool(count, size, task in NEEDS_DEPTH)
 
     def __len__(self) -> int:
         return self._count
@@ -125,40 +127,40 @@ class ProceduralPairs(SyntheticPairs):
 class _Pool:
     """Images and depths in anonymous memory that forked processes share.
 
-    Two processes may make the same image at once; both write the same bytes.
+    Two processes may make the same image at once; both write the same bytes. Images for which
+    `_LARGEST_POOL` has no room are made each time.
     """
 
-    def __init__(self, count: int, size: int, *, with_depth: bool) -> None:
-        self._shape = (count, size, with_depth)
-        self._made = _shared((count,), np.uint8)
-        self._images = _shared((count, size, size, 3), np.uint8)
-        self._depths = _shared((count, size, size), np.float16) if with_depth else None
+    def __init__(self, count: int, size: int, with_depth: bool) -> None:
+        self._arguments = (count, size, with_depth)
+        room = min(count, _LARGEST_POOL // (size * size * (5 if with_depth else 3)))
+        self._made = _shared((room,), np.uint8)
+        self._images = _shared((room, size, size, 3), np.uint8)
+        self._depths = _shared((room, size, size), np.float16) if with_depth else None
 
     def get(
         self, index: int, make: Callable[[], tuple[Image, Floats]]
     ) -> tuple[Image, Floats | None]:
+        depths = self._depths
+        if index >= len(self._made):
+            image, depth = make()
+            return image, None if depths is None else depth.astype(np.float16).astype(np.float32)
         if not self._made[index]:
             image, depth = make()
             self._images[index] = image
-            if self._depths is not None:
-                self._depths[index] = depth
+            if depths is not None:
+                depths[index] = depth
             self._made[index] = 1
         image = self._images[index]
         image.flags.writeable = False
-        depths = self._depths
         return image, None if depths is None else depths[index].astype(np.float32)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that is not forked starts with an empty pool of its own.
-        count, size, with_depth = self._shape
-        return _new_pool, (count, size, with_depth)
-
-
-def _new_pool(count: int, size: int, with_depth: bool) -> _Pool:
-    return _Pool(count, size, with_depth=with_depth)
+        return _Pool, self._arguments
 
 
 def _shared(shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
     """Zeros in memory that forked processes share; pages take room when first written."""
-    length = int(np.prod(shape)) * np.dtype(kind).itemsize
-    return np.frombuffer(mmap.mmap(-1, length), kind).reshape(shape)
+    length = max(int(np.prod(shape)) * np.dtype(kind).itemsize, 1)  # no mapping is empty
+    return np.frombuffer(mmap.mmap(-1, length), kind, count=int(np.prod(shape))).reshape(shape)
