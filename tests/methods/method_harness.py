@@ -43,6 +43,7 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
             "normalize": "standardize",
             "kernel": "euclidean",
             "spatial_attention": "window",
+            "taps": ("encoder_level1", "decoder_level1"),
         },
         {"contrast": "off", "spatial_attention": "pool", "kernel_term": False},
     ],
@@ -130,6 +131,7 @@ class Bench:
         return context
 
 
+SMALL_PAIR = ("nafnet", "nafnet", (0.0, 1.0))
 FAMILY_PAIRS = [("nafnet", "restormer", (-1.0, 1.0)), ("restormer", "nafnet", (0.0, 1.0))]
 
 

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from method_harness import FAMILY_PAIRS, VARIANTS, bench, between, label, network, twins
+from method_harness import FAMILY_PAIRS, SMALL_PAIR, VARIANTS, bench, between, label, network, twins
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -122,7 +122,7 @@ def test_terms_fall_on_the_way_to_the_teacher(variant, family):
 @every_method
 def test_values_do_not_depend_on_batch_or_image_size(variant):
     """L6: means, never sums."""
-    tried = bench(variant, FAMILY_PAIRS[1])
+    tried = bench(variant, SMALL_PAIR)
 
     def values(size: int, count: int) -> dict[str, float]:
         generator = torch.Generator().manual_seed(11)
@@ -169,7 +169,7 @@ def test_memory_is_linear_in_positions(variant):
 @every_method
 def test_thirty_steps_learn_without_collapse(variant):
     """L8: the total falls by a fifth and the projected student keeps its spread."""
-    tried = bench(variant, FAMILY_PAIRS[0])
+    tried = bench(variant, SMALL_PAIR)
     task = DistillTask(tried.student, [tried.method], tried.teacher)
     optimizer = torch.optim.Adam(task.parameters(), 3e-3)
     context = tried.context()

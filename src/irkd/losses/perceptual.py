@@ -58,8 +58,8 @@ class VGG19Features:
                 f"(features.0.weight, ...)."
             ) from error
         self._network: nn.Module = network.float().eval().requires_grad_(False)
-        self._mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-        self._std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+        self._mean = torch.tensor([0.485, 0.456, 0.406], device="cpu").view(3, 1, 1)
+        self._std = torch.tensor([0.229, 0.224, 0.225], device="cpu").view(3, 1, 1)
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         if self._mean.device != images.device:

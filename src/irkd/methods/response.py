@@ -107,8 +107,9 @@ class ResponseDistillation(Method):
         if "distillation" in self.term_weights:
             terms["distillation"] = self._distillation(context)
         if "ssim" in self.term_weights:
-            low, high = self.value_range
-            terms["ssim"] = 1 - ssim(restored, reference, data_range=high - low)
+            # In [0, 1] whatever the range: SSIM's comparison of means takes black to be 0.
+            images = (from_range(each, self.value_range) for each in (restored, reference))
+            terms["ssim"] = 1 - ssim(*images, data_range=1.0)
         if self.vgg19 is not None:
             assert context.teacher_restored is not None
             mine = self.vgg19(from_range(restored, self.value_range))
