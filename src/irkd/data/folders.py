@@ -43,6 +43,10 @@ class FolderPairs:
     def pair_name(self, index: int) -> str:
         return self._pairs[index].name
 
+    def reference_name(self, index: int) -> str:
+        """The clean image's file: that of many pairs, in sets with several rains to an image."""
+        return str(self._pairs[index].reference)
+
     def load(self, index: int, epoch: int = 0) -> Pair:
         pair = self._pairs[index]
         degraded = read_image(self._root / pair.degraded)

@@ -113,6 +113,12 @@ class _Session:
         self.train_pairs, self.validation_pairs = open_training_pairs(
             preset.data, preset.task, seed
         )
+        unmatched = getattr(self.train_pairs, "unmatched", ())
+        if unmatched:
+            observer.note(
+                f"{len(unmatched)} files of {self.train_pairs.name} have no partner and are left"
+                f" out, {unmatched[0]} among them (see `irkd data inspect`)"
+            )
         self.steps, self.epochs = plan_steps(
             preset, len(self.train_pairs), self.accelerator.num_processes
         )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from irkd.data.pairs import Pair, PairSource, open_pairs
+import numpy as np
+
+from irkd.data.crops import Augmentation
+from irkd.data.folders import FolderPairs
+from irkd.data.pairs import CropSource, Pair, PairSource, SizedSource, open_pairs
 from irkd.errors import IrkdError
 from irkd.presets.schema import DataSection
 
@@ -20,6 +24,7 @@ class Part:
     def __init__(self, source: PairSource, indices: list[int], name: str) -> None:
         self.name, self.task = name, source.task
         self._source, self._indices = source, indices
+        self.unmatched = getattr(source, "unmatched", ())
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -30,6 +35,20 @@ class Part:
     def load(self, index: int, epoch: int = 0) -> Pair:
         return self._source.load(self._indices[index], epoch)
 
+    def check_patch(self, patch: int) -> None:
+        if isinstance(self._source, SizedSource):
+            self._source.check_patch(patch)
+
+
+class CropPart(Part):
+    """Part of a source that makes training crops itself."""
+
+    def load_crop(
+        self, index: int, patch: int, augment: Augmentation, rng: np.random.Generator
+    ) -> Pair:
+        assert isinstance(self._source, CropSource)
+        return self._source.load_crop(self._indices[index], patch, augment, rng)
+
 
 def open_training_pairs(
     data: DataSection, task: str, seed: int
@@ -37,7 +56,8 @@ def open_training_pairs(
     """The training pairs, and the validation pairs or None where the preset wants none.
 
     `auto` validation: the built-in photographs for procedural training; for a folder its test
-    split, or, where it has none, every twentieth pair (16 at most), taken out of the training.
+    split, or, where it has none, one pair of every twentieth reference (16 at most), all pairs of
+    which are taken out of the training.
     """
     if data.train == "photographs":
         raise IrkdError("data.train: the built-in photographs are for testing, never for training.")
@@ -64,10 +84,21 @@ def _names(source: PairSource) -> set[str]:
 
 
 def _hold_out(source: PairSource) -> tuple[PairSource, PairSource | None]:
-    count = min(_HELD_OUT_MOST, len(source) // _HELD_OUT_SHARE)
+    """Whole references are held out: one clean image may stand in many pairs."""
+    references = [_reference(source, index) for index in range(len(source))]
+    unique = list(dict.fromkeys(references))
+    count = min(_HELD_OUT_MOST, len(unique) // _HELD_OUT_SHARE)
     if count == 0:
         return source, None
-    held = [number * len(source) // count for number in range(count)]
-    rest = sorted(set(range(len(source))) - set(held))
-    folder = Path(source.name).name
-    return Part(source, rest, source.name), Part(source, held, f"{folder} (held out)")
+    held = {unique[number * len(unique) // count] for number in range(count)}
+    kept = [index for index, reference in enumerate(references) if reference not in held]
+    first = {references[index]: index for index in reversed(range(len(references)))}
+    part = CropPart if isinstance(source, CropSource) else Part
+    name = f"{Path(source.name).name} (held out)"
+    return part(source, kept, source.name), Part(source, sorted(first[r] for r in held), name)
+
+
+def _reference(source: PairSource, index: int) -> str:
+    if isinstance(source, FolderPairs):
+        return source.reference_name(index)
+    return source.pair_name(index)
