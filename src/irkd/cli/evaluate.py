@@ -255,6 +255,8 @@ def _curves(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
 def _complain(evaluation: Evaluation) -> None:
     if not evaluation.failures:
         return
+    from irkd.report.tables import failures_line
+
     shown = [
         f"{failure.label}: {failure.image}: {failure.reason}"
         for failure in evaluation.failures[:_FAILURES_SHOWN]
@@ -262,7 +264,4 @@ def _complain(evaluation: Evaluation) -> None:
     more = len(evaluation.failures) - len(shown)
     if more:
         shown.append(f"... and {more} more (all with --json)")
-    raise PartialFailure(
-        f"{len(evaluation.failures)} scores are missing; the means leave these images out.\n"
-        + "\n".join(shown)
-    )
+    raise PartialFailure("\n".join([failures_line(evaluation), *shown]))

@@ -96,9 +96,9 @@ def evaluate(
     if not models and not folders:
         raise IrkdError("nothing to score: name a MODEL, or --restored DIR.")
     chosen_device = str(choose_device(device))
-    chosen_metrics = open_metrics(
-        metrics or (("piqe",) if images is not None else ("psnr", "ssim")), chosen_device
-    )
+    if metrics is None:
+        metrics = ("piqe",) if images is not None else ("psnr", "ssim")
+    chosen_metrics = open_metrics(metrics, chosen_device)
     if images is not None:
         _refuse_needy(chosen_metrics)
     candidates = open_models(

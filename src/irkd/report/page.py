@@ -16,7 +16,7 @@ from irkd.metrics.catalogue import Metric
 from irkd.report.evaluation import Evaluation, Row
 from irkd.report.plots import quality_against_macs, row_colours, training_curves
 from irkd.report.strips import Strip
-from irkd.report.tables import UNKNOWN, evaluation_notes, number
+from irkd.report.tables import UNKNOWN, evaluation_notes, failures_line, number
 
 FILE_NAME = "report.html"
 
@@ -143,10 +143,9 @@ def _failures(evaluation: Evaluation) -> str:
         f"<li>{escape(failure.label)}, {escape(failure.image)}: {escape(failure.reason)}</li>"
         for failure in evaluation.failures
     )
-    count = len(evaluation.failures)
     return (
-        f'<details class="failures"><summary>{count} scores are missing; the means leave these '
-        f"images out</summary><ul>{lines}</ul></details>"
+        '<details class="failures"><summary>'
+        f"{failures_line(evaluation)}</summary><ul>{lines}</ul></details>"
     )
 
 

@@ -153,6 +153,8 @@ def _svg(figure: Figure, axes: Axes) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # Groups are numbered anew in every plot; ids must be unique in the page. Nothing uses these.
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
     return text.replace(_INK, "currentColor")
 
 

@@ -20,7 +20,7 @@ PAGE_BYTES = 12_000_000
 """What all pictures of one page may take, before base64 adds a third."""
 
 _CROP = 96
-_CROP_QUALITY = 95
+_CROP_QUALITIES = (95, 85, 70)
 # Longest side and WebP quality, best first: the first that fits a strip's share is taken.
 _LEVELS = (
     (1600, 90),
@@ -61,10 +61,13 @@ def make_strip(name: str, pictures: Mapping[str, Picture], budget: int) -> Strip
     crop = _busiest(first, last)
     top, left, crop_height, crop_width = crop
     window = (slice(top, top + crop_height), slice(left, left + crop_width))
-    crops = {
-        label: encode(np.ascontiguousarray(picture[window]), _CROP_QUALITY)
-        for label, picture in pictures.items()
-    }
+    for crop_quality in _CROP_QUALITIES:
+        crops = {
+            label: encode(np.ascontiguousarray(picture[window]), crop_quality)
+            for label, picture in pictures.items()
+        }
+        if 2 * sum(map(len, crops.values())) <= budget:
+            break
     share = (budget - sum(map(len, crops.values()))) // len(pictures)
     for longest, quality in _LEVELS:
         # Rain and noise make the degraded picture the largest.

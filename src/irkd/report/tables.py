@@ -84,6 +84,12 @@ def evaluation_notes(evaluation: Evaluation) -> list[str]:
     return lines
 
 
+def failures_line(evaluation: Evaluation) -> str:
+    count = len(evaluation.failures)
+    missing = "1 score is missing" if count == 1 else f"{count} scores are missing"
+    return f"{missing}; the means leave {'it' if count == 1 else 'them'} out."
+
+
 def versions_line(environment: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {found}" for name, found in environment["versions"].items())
     device = environment.get("gpu") or environment.get("device", "cpu")

@@ -1,0 +1,210 @@
+"""The report as a browser reads it: complete in itself, escaped, and true to the numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from skimage import data
+
+from irkd.errors import IrkdError
+from irkd.metrics.catalogue import open_metrics
+from irkd.metrics.protocols import protocol
+from irkd.report.evaluation import Evaluation, Failure, ImageScore, Row
+from irkd.report.page import render, write_report
+from irkd.report.strips import make_strip
+
+HOSTILE = "<script>alert('x')</script> & \"$name\""
+VOID = {"meta", "img", "br", "input", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about and holds the tags' nesting."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.numbers: dict[tuple[str, str], str] = {}
+        self.text = ""
+        self._row = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.tags.append((tag, values))
+        if tag == "tr":
+            self._row = values.get("data-label") or ""
+        if tag == "data":
+            self.numbers[self._row, values["data-field"]] = values["value"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += text
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def make_evaluation(**changes) -> Evaluation:
+    picture = data.chelsea()[:120, :160]
+    names = ("first", HOSTILE)
+
+    def row(label, kind, scores, **costs):
+        images = tuple(
+            ImageScore(name, 120, 160, {"psnr_db": score, "ssim": score / 50}, costs.get("time"))
+            for name, score in zip(names, scores, strict=True)
+        )
+        return Row(label, kind, None, images, costs.get("params_m"), costs.get("macs_g"))
+
+    pictures = {"degraded": picture // 2, HOSTILE: picture, "reference": picture}
+    values = {
+        "data": "photographs",
+        "task": "denoise",
+        "n": 2,
+        "protocol": protocol("rgb"),
+        "metrics": open_metrics(["psnr", "ssim"]),
+        "rows": (
+            row("degraded", "degraded", (20.0, 22.0)),
+            row("student alone", "model", (30.25, 31.0), params_m=3.5, macs_g=85.0, time=120.0),
+            row(HOSTILE, "model", (31.5, math.inf), params_m=26.1, macs_g=620.0, time=900.5),
+        ),
+        "baseline": "student alone",
+        "size": (512, 512),
+        "settings": {},
+        "environment": {"versions": {"irkd": "1.2.3"}, "python": "3.11", "device": "cpu"},
+        "command": f"irkd evaluate '{HOSTILE}'",
+        "strips": tuple(make_strip(name, pictures, 10**5) for name in names),
+        **changes,
+    }
+    return Evaluation(**values)
+
+
+CURVES = {
+    "student alone": [
+        {"kind": "train", "step": step, "loss": 0.3 / (1 + step)} for step in range(50)
+    ]
+    + [{"kind": "validation", "step": step, "psnr_db": 20.0 + step} for step in range(3)],
+    HOSTILE: [
+        {"kind": "train", "step": 1, "loss": math.nan},
+        {"kind": "train", "step": "x", "loss": 1},
+        {"kind": "other"},
+    ],
+}
+
+
+def test_needs_no_network():
+    text = render(make_evaluation(), CURVES)
+    page = Page(text)
+    images = page.all("img")
+    assert len(images) == 2 * 3 * 2  # two photographs, three pictures, whole and crop
+    assert all(image["src"].startswith("data:image/webp;base64,") for image in images)
+    assert all(image["alt"] for image in images)
+    assert page.all("link") == []
+    assert all("src" not in script for script in page.all("script"))
+    policy = next(meta for meta in page.all("meta") if "content-security" in str(meta).lower())
+    assert "default-src 'none'" in policy["content"]
+    # The only addresses are names of XML namespaces, which nothing fetches.
+    addresses = set(re.findall(r"[a-z]+://[^\s\"'<>)]+", text))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert not re.search(r"url\((?!#)|@import", text)
+
+
+def test_numbers_are_those_of_the_json():
+    evaluation = make_evaluation()
+    page = Page(render(evaluation))
+    checked = 0
+    for row in evaluation.to_dict()["rows"]:
+        for (label, name), value in page.numbers.items():
+            if label == row["label"]:
+                stated = row[name]
+                unknown = stated is None or math.isnan(stated)
+                assert value == ("" if unknown else repr(stated))
+                checked += 1
+    assert checked == 3 * 7
+    assert "30.62" in page.text  # PSNR of the student alone
+    assert "+0.88" in page.text  # 31.50 - 30.625; the infinite one is left out
+    assert "1 of 2 images have an infinite PSNR" in page.text
+
+
+def test_everything_a_user_named_is_escaped():
+    page = Page(render(make_evaluation(data=HOSTILE, notes=(HOSTILE,)), CURVES))
+    assert len(page.all("script")) == 1
+    assert page.text.count("alert('x')") >= 5
+    assert page.text.count(HOSTILE) >= 5
+
+
+def test_names_protocol_versions_and_command():
+    text = Page(render(make_evaluation())).text
+    assert "Protocol: rgb (" in text
+    assert "irkd 1.2.3" in text
+    assert "irkd evaluate" in text
+
+
+def test_plots_are_there_when_there_is_something_to_plot():
+    evaluation = make_evaluation()
+    assert len(Page(render(evaluation, CURVES)).all("svg")) == 4
+    assert len(Page(render(evaluation)).all("svg")) == 2
+    without = make_evaluation(rows=evaluation.rows[:1], baseline=None, strips=())
+    assert Page(render(without)).all("svg") == []
+
+
+def test_plots_take_the_pages_text_colour():
+    text = render(make_evaluation(), CURVES)
+    svgs = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
+    assert svgs
+    for svg in svgs:
+        assert "currentColor" in svg
+        assert not re.search(r"(fill|stroke): ?#(000000|ffffff)", svg)
+
+
+def test_identifiers_are_unique():
+    page = Page(render(make_evaluation(), CURVES))
+    identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(identifiers) > 10
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_failures_are_listed():
+    failure = Failure("student alone", "third", "no result <here>")
+    text = Page(render(make_evaluation(failures=(failure,)))).text
+    assert "1 score is missing" in text
+    assert "no result <here>" in text
+
+
+def test_evaluations_without_pictures_or_costs():
+    rows = (Row("results", "restored", "x", (ImageScore("a", 9, 9, {"psnr_db": 3.0, "ssim": 1}),)),)
+    page = Page(render(make_evaluation(rows=rows, baseline=None, n=1, strips=())))
+    assert page.all("img") == []
+    assert page.numbers["results", "macs_g"] == ""
+
+
+def test_written_once_unless_asked(tmp_path):
+    path = write_report(tmp_path / "new" / "folder", make_evaluation())
+    assert path.read_text("utf-8").startswith("<!doctype html>")
+    with pytest.raises(IrkdError, match="exists already"):
+        write_report(tmp_path / "new" / "folder", make_evaluation())
+    write_report(tmp_path / "new" / "folder", make_evaluation(), overwrite=True)
+
+
+def test_the_same_evaluation_gives_the_same_page():
+    assert render(make_evaluation(), CURVES) == render(make_evaluation(), CURVES)
+
+
+def test_pictures_smaller_than_a_crop():
+    tiny = np.zeros((8, 8, 3), np.uint8)
+    strip = make_strip("tiny", {"degraded": tiny, "reference": tiny}, 1000)
+    assert len(Page(render(make_evaluation(strips=(strip,)))).all("img")) == 4
