@@ -231,6 +231,7 @@ def test_pyiqa_metrics_by_name(pairs):
     assert [metric.field for metric in found.metrics] == ["psnr_db", "gmsd"]
     assert not found.metrics[1].higher_is_better
     assert 0 < found.by_label["model"].mean("gmsd") < 1
+    assert "pyiqa" in found.environment["versions"]
 
 
 def test_equal_file_names_are_told_apart(tmp_path, run_directory):

@@ -24,7 +24,7 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL]...",
+            metavar="MODEL",
             help="Run directories, .safetensors, .pth, .onnx or OpenVINO files, shipped names.",
             show_default=False,
         ),
@@ -64,11 +64,15 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: psnr, ssim, piqe, or pyiqa's names. [psnr,ssim]"),
+        typer.Option(
+            help="Comma-separated: psnr, ssim, piqe, or pyiqa's names. Default: psnr,ssim."
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="LABEL", help="The row that differences are taken to. [degraded]"),
+        typer.Option(
+            metavar="LABEL", help="The row that differences are taken to. Default: degraded."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Score the first N images only.")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,7 +151,7 @@ def evaluate(
         baseline=baseline,
         size=size,
         settings={"tile": tile, "precision": precision, "limit": limit},
-        environment=describe_environment(chosen_device),
+        environment=_environment(chosen_device, chosen_metrics),
         notes=tuple(notes),
         failures=tuple(failures),
         command=command,
@@ -383,6 +384,13 @@ def _mapping(
 
 
 # The table.
+
+
+def _environment(device: str, metrics: Sequence[Metric]) -> dict[str, Any]:
+    environment = describe_environment(device)
+    packages = {metric.package for metric in metrics if metric.package is not None}
+    environment["versions"] |= {package: version(package) for package in sorted(packages)}
+    return environment
 
 
 def _typical_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:

@@ -34,6 +34,8 @@ class Metric:
     higher_is_better: bool
     needs_reference: bool
     function: Callable[[Picture, Picture | None], float] | None = None
+    package: str | None = None
+    """The package that computes it, where that is not irkd."""
 
 
 _OWN = {
@@ -91,11 +93,11 @@ def _open_pyiqa(name: str, device: str) -> Metric:
 
     return Metric(
         name,
-        # PSNR and SSIM by other rules than the protocol's must not take their names.
-        name if name not in FIELDS.values() else f"pyiqa_{name}",
+        name,
         name.upper(),
         4,
         not model.lower_better,
         model.metric_mode == "FR",
         score,
+        "pyiqa",
     )
