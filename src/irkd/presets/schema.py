@@ -88,8 +88,9 @@ class Reported(Section):
     dataset: str | None = None
     psnr_db: float | None = None
     ssim: float | None = None
-    params_m: float | None = None
-    macs_g: float | None = Field(None, description="at 512x512; the papers call it FLOPs")
+    # 26 and 26.0 are kept apart: what is counted is compared to the printed digits.
+    params_m: int | float | None = None
+    macs_g: int | float | None = Field(None, description="at 512x512; the papers call it FLOPs")
     latency_ms: float | None = None
     note: str | None = None
 
