@@ -8,9 +8,10 @@ from inference_networks import Convolutions, Identity
 
 import irkd.inference.restorer as restorer_module
 from irkd.errors import IrkdError
-from irkd.inference.memory import available_bytes, bytes_per_pixel
+from irkd.inference.memory import bytes_per_pixel
 from irkd.inference.restorer import Restorer
 from irkd.models.apply import apply_network
+from irkd.profiling.memory import available_bytes
 
 
 def image(height, width, seed=0):

@@ -1,11 +1,8 @@
-"""How much memory there is, how much a network needs per pixel, and when it ran out."""
+"""How much memory a network needs per pixel, and when it ran out."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import weakref
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,17 +13,6 @@ from torch.utils._pytree import tree_leaves
 # Convolution kernels keep reordered copies of their inputs that the probe cannot see.
 _HIDDEN_SHARE = 1.5
 _PROBE_SIDE = 64
-
-
-def available_bytes(device: torch.device) -> int:
-    """Memory that a computation on `device` may still take, in bytes."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        # What torch holds but does not use is free to it.
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    return min(_system_bytes(), _control_group_bytes())
 
 
 def bytes_per_pixel(network: nn.Module, device: torch.device) -> float:
@@ -97,26 +83,3 @@ class _PeakStorage(TorchDispatchMode):
     def _release(self, key: int, size: int) -> None:
         self._known.discard(key)
         self._current -= size
-
-
-def _system_bytes() -> int:
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    with contextlib.suppress(AttributeError, OSError, ValueError):
-        # No system call tells what is available on macOS: half of what there is.
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return 2 << 30
-
-
-def _control_group_bytes() -> int:
-    """What a container's limit leaves; its file cache is given up on demand."""
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((group / "memory.max").read_text())  # "max" where there is no limit
-        used = int((group / "memory.current").read_text())
-        lines = (group / "memory.stat").read_text().splitlines()
-        cache = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-        return max(limit - used + cache, 0)
-    return 1 << 62

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from irkd.errors import IrkdError
-from irkd.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
+from irkd.inference.memory import bytes_per_pixel, is_out_of_memory
 from irkd.inference.tiling import plan_axis
 from irkd.models.apply import apply_network, pad_to_multiple
+from irkd.profiling.memory import available_bytes
 
 DEFAULT_OVERLAP = 64
 _SMALLEST_TILE = 32
