@@ -73,7 +73,7 @@ def write_int8_onnx(
     require("onnxruntime", "exporting to int8")
     from onnxruntime import quantization
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self.remaining = iter(images)
 

@@ -42,7 +42,8 @@ def trace(network: nn.Module, *, half: bool = False) -> ExportedProgram:
     sizes = {2: multiple * height, 3: multiple * width}
     # A side of one multiple would be taken for a constant.
     side = max(round_up(_SMALLEST_SIDE, multiple), 2 * multiple)
-    images = torch.rand(1, network.in_channels, side, side + multiple)  # type: ignore[arg-type, operator]
+    channels: int = network.in_channels  # type: ignore[assignment]
+    images = torch.rand(1, channels, side, side + multiple)
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(

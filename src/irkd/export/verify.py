@@ -114,7 +114,7 @@ def verify(
                 tuple(images.shape),
                 float(difference.max()),
                 float(np.sqrt(np.mean(difference**2))),
-                max(high - low, float(np.abs(expected).max())),  # type: ignore[has-type]
+                max(high - low, float(np.abs(expected).max())),
             )
         )
     return Verification(precision, tuple(comparisons))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from irkd.errors import IrkdError
+from irkd.export.runtimes import open_onnx, open_openvino
 from irkd.models.base import NetworkSpec, family, parameter_count
 from irkd.presets.load import load_preset
 from irkd.presets.schema import Reported
@@ -96,8 +98,8 @@ class Row:
 
 
 def agrees_as_printed(value: float, printed: float) -> bool:
-    """Whether `value` rounds to `printed` at the digits that `printed` has (at least one)."""
-    decimals = len(repr(float(printed)).partition(".")[2])
+    """Whether `value` rounds to `printed` at the digits that `printed` has: 26 has no decimals."""
+    decimals = len(repr(printed).partition(".")[2])
     return abs(value - printed) <= 0.5 * 10**-decimals * (1 + 1e-9)
 
 
@@ -117,7 +119,7 @@ def subjects_of_presets(names: Iterable[str]) -> list[Subject]:
                 network = on_meta(spec)
                 subject = subjects[role, identity] = Subject(
                     f"{family(spec.arch).title} {role}",
-                    role,  # type: ignore[arg-type]
+                    role,
                     network.in_channels,  # type: ignore[arg-type]
                     network.size_multiple,  # type: ignore[arg-type]
                     spec,
@@ -130,6 +132,25 @@ def subjects_of_presets(names: Iterable[str]) -> list[Subject]:
     return sorted(
         subjects.values(),
         key=lambda each: (each.spec.arch if each.spec else "", each.role[0] != "t"),
+    )
+
+
+def subject_of_file(name: str, path: Path, kind: Literal["onnx", "openvino"]) -> Subject:
+    """An exported file, which only its own runtime runs. Its metadata must say its sizes."""
+    backend: Backend = "onnxruntime" if kind == "onnx" else "openvino"
+    metadata = (open_onnx if kind == "onnx" else open_openvino)(path).metadata
+    if "size_multiple" not in metadata or "in_channels" not in metadata:
+        raise IrkdError(
+            f"{path} does not say what images it takes, so it cannot be benchmarked. Files made by"
+            " irkd export do."
+        )
+    return Subject(
+        f"{name} ({backend})",
+        "model",
+        int(metadata["in_channels"]),
+        int(metadata["size_multiple"]),
+        path=path,
+        file_backend=backend,
     )
 
 

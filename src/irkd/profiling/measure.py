@@ -22,7 +22,7 @@ from irkd.export.runtimes import open_onnx, open_openvino
 from irkd.models.base import build_network, family
 from irkd.profiling.latency import measure_latency, summarize, synchronizer, timed
 from irkd.profiling.macs import round_up
-from irkd.profiling.memory import available_memory, peak_memory
+from irkd.profiling.memory import available_bytes, peak_memory
 
 Backend = Literal["torch", "onnxruntime", "openvino"]
 BACKENDS: tuple[Backend, ...] = ("torch", "onnxruntime", "openvino")
@@ -52,7 +52,7 @@ class Request:
 class Measurement:
     """What a forward pass took, and how that is known.
 
-    how: `measured` (after a warm-up), `once` (one run, no warm-up: more did not fit the budget),
+    how: `measured` (several runs after a warm-up), `once` (one run: more did not fit the budget),
     `estimated` (from a small image, by the number of pixels: one run would not fit the budget or
     the memory; `note` says which), `failed` (`note` says why; no figures).
     Peak memory leaves out weights and input; it is estimated when the latency is.
@@ -110,7 +110,7 @@ def measure_here(request: Request) -> Measurement:
         )
 
     if scale > 1 and expected_bytes is not None:
-        room = available_memory(device)
+        room = available_bytes(device)
         if expected_bytes > room:
             return estimate(
                 f"needs about {expected_bytes / 2**30:.1f} GiB of memory; {room / 2**30:.1f} free"
@@ -124,10 +124,9 @@ def measure_here(request: Request) -> Measurement:
     peak = peak_memory(lambda: seconds.append(timed(run, synchronize)), device)
     if not _memory_is_visible(request):
         peak = None
-    once = seconds[0] * 3 > request.budget_s
     latency = (
         summarize(seconds)
-        if once
+        if seconds[0] * 3 > request.budget_s
         else measure_latency(
             run,
             device=device,
@@ -137,7 +136,7 @@ def measure_here(request: Request) -> Measurement:
         )
     )
     return Measurement(
-        "once" if once else "measured",
+        "once" if latency.runs == 1 else "measured",
         latency.median_ms,
         latency.first_quartile_ms,
         latency.third_quartile_ms,
