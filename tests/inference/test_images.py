@@ -4,6 +4,7 @@ import contextlib
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -453,7 +454,11 @@ def test_damage_never_ends_in_another_error(tmp_path_factory, data):
     end = data.draw(st.integers(1, len(content)))
     path.write_bytes(bytes(content[: end if data.draw(st.booleans()) else None]))
     with contextlib.suppress(IrkdError):
-        assert read_picture(path).pixels.dtype in (np.uint8, np.uint16, np.float32)
+        picture = read_picture(path)
+        assert picture.pixels.dtype in (np.uint8, np.uint16, np.float32)
+        write_picture(folder / "b.tif", picture)
+        write_picture(folder / "b.png", picture)
+        write_picture(folder / "b.jpg", replace(picture, alpha=None))
 
 
 def test_what_a_format_cannot_hold(tmp_path):

@@ -1,2 +1,209 @@
-def restore() -> None:
-    """(being built)"""
+"""`irkd restore`: restored images beside the degraded ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irkd.cli.common import progress, stderr, stdout, write_json_result
+from irkd.errors import IrkdError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from irkd.inference.restore import Outcome
+
+
+def restore(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGE|DIR",
+            help="Images, or folders whose tree is mirrored.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A run directory, .safetensors, .pth, .onnx or OpenVINO .xml file, or the name of"
+            " a model that ships with irkd.",
+            show_default="the task's, or general",
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="derain, deblur, dehaze or denoise: picks a shipped model.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file (its suffix chooses the format), or a folder.",
+            show_default="NAME_restored beside the image",
+        ),
+    ] = None,
+    tile: Annotated[
+        str, typer.Option(metavar="auto|off|N", help="Restore in tiles of N pixels a side.")
+    ] = "auto",
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Pixels that neighbouring tiles share.", show_default="64"
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also write NAME_compare.png: before and after.")
+    ] = False,
+    strength: Annotated[
+        float,
+        typer.Option(metavar="0..1", help="How much of the change is applied."),
+    ] = 1.0,
+    backend: Annotated[
+        str, typer.Option(help="What runs the model: auto, torch, onnxruntime or openvino.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that are there already.")
+    ] = False,
+    json_path: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="What was done; - is standard output."),
+    ] = None,
+    list_models: Annotated[
+        bool, typer.Option("--list-models", help="List the models that ship with irkd.")
+    ] = False,
+) -> None:
+    """Restore images: remove rain, blur, haze or noise with a trained network.
+
+    Format, bit depth, transparency, EXIF and colour profile are kept. Of several images, those
+    whose result exists already are skipped.
+
+    [dim]irkd restore photo.jpg --compare[/]
+    """
+    # Results go to standard output, unless the JSON does.
+    console = stderr() if str(json_path) == "-" else stdout()
+    if list_models:
+        _list_models(console, json_path, overwrite)
+        return
+    if not images:
+        raise IrkdError("no image given. Name one or more images, or a folder.")
+
+    from irkd.environment import describe_environment
+    from irkd.files import refuse_existing
+    from irkd.inference import restore as engine
+    from irkd.inference.jobs import plan_jobs
+
+    if json_path is not None and str(json_path) != "-":
+        refuse_existing(json_path, overwrite)
+    engine.refuse_strength(strength)
+    jobs = plan_jobs(images, output, compare=compare)
+    alone = len(images) == 1 and not images[0].is_dir()
+    restorer, name = engine.open_restorer(
+        model,
+        task=task,
+        tile=_parse_tile(tile),
+        overlap=overlap,
+        backend=backend,
+        device=device,
+    )
+    if model is None and task is not None and name != task:
+        stderr().print(f"no model for {task} ships with irkd; using {name}.")
+    outcomes: list[Outcome] = []
+    try:
+        with progress() as bar:
+            whole = bar.add_task(f"restoring with {name}", total=len(jobs), visible=not alone)
+            for outcome in engine.restore_files(
+                jobs, restorer, strength=strength, overwrite=overwrite, skip_existing=not alone
+            ):
+                outcomes.append(outcome)
+                _print_outcome(console, outcome)
+                bar.advance(whole)
+    except KeyboardInterrupt:
+        if not alone:
+            stderr().print(
+                f"{len(outcomes)} of {len(jobs)} images are done; the same command goes on."
+            )
+        raise
+    finally:
+        device_name = str(restorer.device)
+        write_json_result(
+            json_path,
+            {
+                "model": name,
+                "strength": strength,
+                "files": [outcome.as_json() for outcome in outcomes],
+                "environment": describe_environment(device_name),
+            },
+            overwrite=overwrite,
+        )
+    if not alone:
+        _print_summary(console, outcomes)
+    engine.raise_failures(outcomes)
+
+
+def _parse_tile(tile: str) -> Any:
+    if tile in ("auto", "off"):
+        return tile
+    if not tile.isdecimal():
+        raise IrkdError(f"--tile is auto, off or a number of pixels, not {tile!r}.")
+    return int(tile)
+
+
+def _print_outcome(console: Console, outcome: Outcome) -> None:
+    """One line for one image; failures are listed at the end."""
+    if outcome.status != "restored":
+        return
+    parts = [
+        str(outcome.job.target),
+        f"{outcome.width} x {outcome.height}",
+        f"{outcome.width * outcome.height / 1e6:.2f} MP",
+        f"{outcome.time_s:.2f} s",
+    ]
+    if outcome.tile is not None:
+        parts.append(f"tiles of {outcome.tile[1]} x {outcome.tile[0]}")
+    console.print("  ".join(parts), markup=False)
+    for note in outcome.notes:
+        stderr().print(f"  {outcome.job.source.name}: {note}", markup=False)
+
+
+def _print_summary(console: Console, outcomes: list[Outcome]) -> None:
+    counts = {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ("restored", "skipped", "failed")
+    }
+    text = f"{counts['restored']} restored"
+    if counts["skipped"]:
+        text += f", {counts['skipped']} skipped (their results exist; --overwrite makes them again)"
+    if counts["failed"]:
+        text += f", {counts['failed']} failed"
+    console.print(text + ".")
+
+
+def _list_models(console: Console, json_path: Path | None, overwrite: bool) -> None:
+    from irkd.inference.restore import describe_shipped
+
+    rows = describe_shipped()
+    write_json_result(json_path, {"models": rows}, overwrite=overwrite)
+    if not rows:
+        console.print("no model ships with this irkd. Name one with --model.")
+        return
+    from rich.table import Table
+
+    table = Table("name", "task", "network", box=None)
+    table.add_column("parameters / M", justify="right")
+    table.add_column("file / MB", justify="right")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["task"] or "",
+            row["arch"] or "",
+            f"{row['params_m']:.2f}",
+            f"{row['file_mb']:.1f}",
+        )
+    console.print(table)

@@ -73,10 +73,9 @@ def read_picture(path: str | Path) -> Picture:
             picture = _decode(data)
     except _Refused as error:
         raise IrkdError(f"{path}: {error}") from error
-    except (ValueError, OSError, SyntaxError, EOFError) as error:
-        raise IrkdError(f"{path} is damaged: {error}.") from error
-    except (struct.error, zlib.error, LookupError, TypeError, OverflowError, cv2.error) as error:
-        raise IrkdError(f"{path} is damaged ({type(error).__name__}).") from error
+    except _DAMAGED as error:
+        reason = f": {error}" if isinstance(error, ValueError | OSError) else ""
+        raise IrkdError(f"{path} is damaged{reason.splitlines()[0] if reason else ''}.") from error
     try:
         orientation, metadata = picture.metadata.upright()
     except ValueError:
@@ -89,6 +88,13 @@ def read_picture(path: str | Path) -> Picture:
         alpha=None if picture.alpha is None else turn(picture.alpha),
         metadata=metadata,
     )
+
+
+# What decoders raise on bytes that make no sense.
+_DAMAGED = (
+    *(ValueError, OSError, SyntaxError, EOFError, RuntimeError, TypeError, LookupError),
+    *(ArithmeticError, AssertionError, struct.error, zlib.error, cv2.error),
+)
 
 
 class _Refused(Exception):

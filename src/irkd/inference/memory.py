@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Convolution kernels keep reordered copies of their inputs that the probe cannot see.
-_HIDDEN_SHARE = 1.5
+# Convolution kernels keep reordered copies of their inputs that the probe cannot see: a process
+# took 2.5 times the visible tensors for NAFNet, 1.3 times for Restormer.
+_HIDDEN_SHARE = 2.5
 _PROBE_SIDE = 64
 
 
@@ -61,6 +62,11 @@ class _PeakStorage(TorchDispatchMode):
             tensor.untyped_storage()._cdata
             for tensor in (*network.parameters(), *network.buffers())
         }
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled under this mode, and shielding it would import the compiler: seconds.
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -116,12 +117,39 @@ def read_tags(tiff: bytes) -> Any:
 
 def tiff_exif(tiff: bytes) -> bytes | None:
     """What of a TIFF's tags describes the photograph, as EXIF of its own."""
-    tags = Image.Exif()
-    tags.load(tiff)
     described = Image.Exif()
-    for tag in _DESCRIBING_TAGS & set(tags):
-        described[tag] = tags.get_ifd(tag) if tag in (_EXIF_IFD, _GPS_IFD) else tags[tag]
+    for tag, value in _describing_tags(tiff).items():
+        described[tag] = value
     return described.tobytes().removeprefix(b"Exif\0\0") if len(described) else None
+
+
+def _describing_tags(tiff: bytes) -> dict[int, Any]:
+    """The tags of a TIFF or EXIF that describe the photograph, directories as dictionaries.
+
+    Those with values that their type cannot have are left out.
+    """
+    described: dict[int, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about each tag that is left out
+        tags = Image.Exif()
+        tags.load(tiff)
+        for tag in _DESCRIBING_TAGS & set(tags):
+            if tag in (_EXIF_IFD, _GPS_IFD):
+                inner = tags.get_ifd(tag).items()
+                described[tag] = {t: value for t, value in inner if _can_be_written(t, value, tag)}
+            elif _can_be_written(tag, tags[tag]):
+                described[tag] = tags[tag]
+    return described
+
+
+def _can_be_written(tag: int, value: object, group: int | None = None) -> bool:
+    directory: Any = TiffImagePlugin.ImageFileDirectory_v2(group=group)
+    try:
+        directory[tag] = value
+        directory.tobytes()
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, struct.error):
+        return False
+    return True
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -200,11 +228,8 @@ def add_to_tiff(tiff: bytes, metadata: Metadata, *, alpha: bool) -> bytes:
         tags.tagtype[tag] = stored.tagtype[tag]
         tags[tag] = stored[tag]
     if metadata.exif is not None:
-        described = Image.Exif()
-        described.load(metadata.exif)
-        for tag in _DESCRIBING_TAGS & set(described):
-            is_directory = tag in (_EXIF_IFD, _GPS_IFD)
-            tags[tag] = described.get_ifd(tag) if is_directory else described[tag]
+        for tag, value in _describing_tags(metadata.exif).items():
+            tags[tag] = value
     if metadata.icc is not None:
         tags.tagtype[_ICC_TAG] = 7
         tags[_ICC_TAG] = metadata.icc
