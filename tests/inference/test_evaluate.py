@@ -15,6 +15,7 @@ from torch import nn
 
 import irkd
 from irkd.errors import IrkdError
+from irkd.export.export import export_network
 from irkd.inference.candidates import label_models
 from irkd.inference.evaluate import evaluate
 from irkd.metrics.no_reference import piqe
@@ -112,6 +113,21 @@ def test_a_real_model_with_its_cost(run_directory):
     assert found.size == (512, 512)
     assert row.macs_g == count_macs(network, 512, 512) / 1e9
     assert row.n == 1
+
+
+def test_an_exported_file_has_the_scores_and_the_cost_of_its_network(
+    pairs, run_directory, tmp_path
+):
+    pytest.importorskip("openvino")
+    network = irkd.load_network(run_directory)
+    path = tmp_path / "exported.xml"
+    export_network(network, path, format="openvino", source=network.metadata)
+    found = evaluate([run_directory, path], pairs, limit=1)
+    original, exported = found.by_label["first"], found.by_label["exported"]
+    assert exported.params_m == original.params_m
+    assert exported.macs_g == original.macs_g
+    assert exported.mean("psnr_db") == pytest.approx(original.mean("psnr_db"), abs=0.02)
+    assert found.task == "derain"
 
 
 def test_macs_are_counted_at_the_size_most_images_have(pairs, run_directory):
