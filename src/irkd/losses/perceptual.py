@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from irkd.errors import IrkdError
-from irkd.losses.precision import full_precision
+from irkd.losses.precision import full_precision, outside_autocast
 
 ImageFeatures = Callable[[Tensor], list[Tensor]]
 
@@ -65,7 +65,7 @@ class VGG19Features:
         if self._mean.device != images.device:
             self._network.to(images.device)
             self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
-        with torch.autocast(images.device.type, enabled=False):
+        with outside_autocast(images.device.type):
             features = (images.float() - self._mean) / self._std
             collected = []
             for index, layer in enumerate(self._network.children()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -11,6 +12,13 @@ from torch import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def outside_autocast(device_type: str) -> AbstractContextManager[object]:
+    """No autocast within. The meta device, on which costs are counted, has none to begin with."""
+    if device_type == "meta":
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
@@ -26,7 +34,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
         while isinstance(first, list | tuple):
             first = first[0]
         assert isinstance(first, Tensor)
-        with torch.autocast(first.device.type, enabled=False):
+        with outside_autocast(first.device.type):
             wide: Any = [_widen(argument) for argument in args]
             named: Any = {name: _widen(argument) for name, argument in kwargs.items()}
             return function(*wide, **named)

@@ -27,6 +27,7 @@ from irkd.losses.contrast import contrast_ratio, infonce, literal_contrast
 from irkd.losses.kernels import Kernel, Normalization, kernel_loss
 from irkd.losses.perceptual import VGG19Features
 from irkd.losses.pixel import pixel_loss
+from irkd.losses.precision import outside_autocast
 from irkd.methods.base import Context, Method, MethodEntry, MethodParameters, Needs, Setting
 from irkd.methods.projector import Projectors
 from irkd.models.apply import from_range
@@ -247,7 +248,7 @@ class SoftKnowledgeDistillation(Method):
         """The feature terms that are on, each the mean over all pairs of taps."""
         reduction = self.parameters_spec.spatial_attention
         values: dict[str, list[Tensor]] = {}
-        with torch.autocast(context.restored.device.type, enabled=False):
+        with outside_autocast(context.restored.device.type):
             for student, teacher in self.projectors(context):
                 found = {}
                 if "kernel" in self.term_weights:

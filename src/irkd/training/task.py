@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from irkd.losses.precision import outside_autocast
 from irkd.methods.base import Context, Method, Setting, build_method
 from irkd.methods.context import build_context, freeze, union
 from irkd.models.apply import to_range
@@ -70,7 +70,7 @@ class DistillTask(nn.Module):
         """Every method's terms, in float32 whatever precision the networks ran in."""
         terms: dict[str, Tensor] = {}
         weighted: dict[str, Tensor] = {}
-        with torch.autocast(context.restored.device.type, enabled=False):
+        with outside_autocast(context.restored.device.type):
             for method in self.methods:
                 assert isinstance(method, Method)
                 weight = method.parameters_spec.weight_at(step)
