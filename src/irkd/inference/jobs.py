@@ -47,7 +47,8 @@ def plan_jobs(
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if path.is_dir():
-            folder = path.resolve()
+            # Not resolved: results of a linked folder go beside the link.
+            folder = Path(os.path.abspath(path))
             root = output or folder.with_name(folder.name + "_restored")
             root = root / folder.name if several and output is not None else root
             found += [(path / name, root / name) for name in _images_below(path, root)]
@@ -92,10 +93,11 @@ def _without_collisions(found: list[tuple[Path, Path]], compare: bool) -> list[J
     """Give every result a name of its own, with a suffix that irkd writes."""
     jobs: list[Job] = []
     taken: set[Path] = set()
+    plain = {target for _, target in found}
     for source, target in found:
         if FORMATS.get(source.suffix.lower(), "") is None and target.suffix == source.suffix:
             target = target.with_suffix(".png")  # GIF and PBM are read only
-            if target in taken:
+            if target in plain or target in taken:
                 target = target.with_name(source.name + ".png")
         elif source.suffix.lower() in FORMATS:
             format_of(target)
