@@ -175,3 +175,31 @@ def test_presets_list_show_check(run: Run, preset: Path) -> None:
     code, _, errors = run("presets", "check", preset)
     assert code == 2
     assert "Did you mean 'width'" in errors
+
+
+def test_train_teacher_goes_first_and_is_not_trained_twice(
+    run: Run, preset: Path, tmp_path: Path
+) -> None:
+    student = tmp_path / "student"
+    command = ["distill", "--preset", preset, "--train-teacher", "--device", "cpu"]
+    code, _, errors = run(*command, "--out", student)
+    assert code == 0, errors
+    teacher = tmp_path / "student-teacher" / "student.safetensors"
+    before = teacher.stat().st_mtime_ns
+    manifest = json.loads((student / "manifest.json").read_text())
+    assert manifest["teacher"]["weights"] == str(teacher.parent)
+    code, _, errors = run(*command, "--out", student)
+    assert code == 2, "the student's run is there already"
+    assert teacher.stat().st_mtime_ns == before
+
+
+def test_taken_json_name_is_refused_before_the_work(run: Run, preset: Path, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("mine")
+    code, _, errors = run(
+        *("train", "--preset", preset, "--out", tmp_path / "run"),
+        *("--json", tmp_path / "result.json"),
+    )
+    assert code == 2
+    assert "result.json" in errors
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "result.json").read_text() == "mine"

@@ -50,6 +50,14 @@ def progress() -> Progress:
     )
 
 
+def write_check(path: Path | None, *, overwrite: bool = False) -> None:
+    """Refuse a taken name before the work instead of after it."""
+    if path is not None and str(path) != "-":
+        from irkd.files import refuse_existing
+
+        refuse_existing(path, overwrite)
+
+
 def write_json_result(path: Path | None, value: dict[str, Any], *, overwrite: bool = False) -> None:
     """Write a command's result as JSON to `path`; `-` is standard output. None does nothing."""
     if path is None:

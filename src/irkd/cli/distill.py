@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irkd.cli import run_options as options
-from irkd.cli.common import stdout, write_json_result
+from irkd.cli.common import stdout, write_check, write_json_result
+from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,13 @@ def distill(
             "--teacher", help="The teacher's weights: a released .pth, a .safetensors, a run."
         ),
     ] = None,
+    train_teacher: Annotated[
+        bool,
+        typer.Option(
+            "--train-teacher",
+            help="Train the teacher first, on the same data, into OUT-teacher; resumes by itself.",
+        ),
+    ] = False,
     task: options.TaskOption = None,
     method: Annotated[
         list[str] | None,
@@ -67,6 +75,7 @@ def distill(
         },
         settings,
     )
+    write_check(json)
     if dry_run:
         _print_plan(resolved, json)
     elif audit:
@@ -75,6 +84,11 @@ def distill(
         from irkd.cli.observer import ConsoleObserver
         from irkd.training.distill import distill as run
 
+        if train_teacher:
+            trained = _trained_teacher(resolved, directory or out, device, limit)
+            if trained is None:
+                return
+            resolved = trained
         result = run(
             resolved,
             out=directory or out,
@@ -85,6 +99,30 @@ def distill(
             observer=ConsoleObserver(),
         )
         print_result(result, json)
+
+
+def _trained_teacher(
+    preset: Preset, out: Path | None, device: str, limit: float | None
+) -> Preset | None:
+    """The preset with a teacher trained beside `out`; None when that was stopped."""
+    from irkd.cli.observer import ConsoleObserver
+    from irkd.presets.load import apply_overrides, validate
+    from irkd.training.distill import train_teacher
+
+    if out is None:
+        raise IrkdError("--train-teacher needs --out DIR: the teacher is kept in DIR-teacher.")
+    folder = out.with_name(f"{out.name}-teacher")
+    result = train_teacher(
+        preset, folder, device=device, max_seconds=limit, observer=ConsoleObserver()
+    )
+    if result.stopped is not None:
+        stdout().print(
+            f"the teacher stands at step {result.step} of {result.steps}; the same command goes on",
+            markup=False,
+        )
+        return None
+    content = apply_overrides(preset.model_dump(mode="json"), {"teacher.weights": str(folder)})
+    return validate(content, preset.name)
 
 
 def print_result(result: RunResult, json: Path | None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from irkd.cli import run_options as options
+from irkd.cli.common import write_check
 from irkd.errors import IrkdError
 
 
@@ -45,14 +46,11 @@ def train(
         },
         settings,
     )
+    write_check(json)
     if role == "teacher" and resume is None:
-        if resolved.teacher is None:
-            raise IrkdError(f"preset {resolved.name} has no teacher to train.")
-        # Trained from nothing, as the one network of its own run.
-        network = resolved.teacher.model_copy(update={"weights": None})
-        resolved = resolved.model_copy(
-            update={"name": f"{resolved.name}-teacher", "student": network, "teacher": None}
-        )
+        from irkd.training.distill import teacher_preset
+
+        resolved = teacher_preset(resolved)
 
     from irkd.cli.distill import print_result
     from irkd.cli.observer import ConsoleObserver

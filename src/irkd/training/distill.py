@@ -21,9 +21,9 @@ from irkd.files import atomic_path, sha256_file, write_text
 from irkd.metrics.protocols import default_protocol
 from irkd.models.base import build_network
 from irkd.models.weights import load_weights, resolve_model, save_network
-from irkd.presets.load import dump, load_preset
+from irkd.presets.load import dump, load_preset, validate
 from irkd.presets.schema import Preset
-from irkd.report.run_directory import RunDirectory, command_line
+from irkd.report.run_directory import PRESET, RunDirectory, command_line
 from irkd.training.audit import audit, require_gradients
 from irkd.training.observer import Observer
 from irkd.training.plan import memory_estimate_mib, needs_teacher, network_rows, plan_steps
@@ -67,6 +67,37 @@ def distill(
     session = _Session(preset, device, observer or Observer())
     return session.run(
         None if out is None else Path(out), resume, max_seconds, allow_teacher_change
+    )
+
+
+def teacher_preset(preset: Preset) -> Preset:
+    """The preset that trains the teacher of `preset` alone, from nothing, on the same data."""
+    if preset.teacher is None:
+        raise IrkdError(f"preset {preset.name} has no teacher to train.")
+    content = preset.model_dump(mode="json")
+    content["name"] = f"{preset.name}-teacher"
+    content["student"], content["teacher"] = {**content["teacher"], "weights": None}, None
+    content["methods"] = [{"name": "none"}]
+    return validate(content, content["name"])
+
+
+def train_teacher(
+    preset: Preset,
+    out: Path,
+    *,
+    device: str = "auto",
+    max_seconds: float | None = None,
+    observer: Observer | None = None,
+) -> RunResult:
+    """Train the teacher of `preset` into `out`, or go on where an earlier call stopped."""
+    resume = (out / PRESET).is_file()
+    return distill(
+        load_preset(out / PRESET) if resume else teacher_preset(preset),
+        out=out,
+        resume=resume,
+        device=device,
+        max_seconds=max_seconds,
+        observer=observer,
     )
 
 

@@ -86,6 +86,7 @@ class Trainer:
         self.step = 0
         self.best: float | None = None
         self.elapsed = 0.0
+        self.final_scores: dict[str, float] | None = None
         self._non_finite = 0
         self._stop: str | None = None
 
@@ -113,6 +114,7 @@ class Trainer:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.step, self.best, self.elapsed = state["step"], state["best"], state["elapsed"]
+        self.final_scores = state["final_scores"]
         torch.set_rng_state(state["rng"]["torch"])
         if torch.cuda.is_available() and state["rng"]["cuda"]:
             torch.cuda.set_rng_state_all(state["rng"]["cuda"])
@@ -122,6 +124,8 @@ class Trainer:
 
         The time limit counts whole training, over all resumes.
         """
+        if self.step >= self.steps and self.final_scores is not None:
+            return Outcome(self.step, self.steps, None, self.final_scores)
         scores: dict[str, float] = {}
         last_scored = -1
         self.wrapped.train()
@@ -157,6 +161,7 @@ class Trainer:
             # A signal means: be gone soon. Reaching the end or the time limit means: finish well.
             if self._stop != "signal" and last_scored != self.step:
                 scores = self._validate()
+                self.final_scores = scores if self.step == self.steps else None
                 self._save()
         self.observer.finished()
         return Outcome(self.step, self.steps, self._stop, scores)
@@ -271,6 +276,7 @@ class Trainer:
                 "step": self.step,
                 "best": self.best,
                 "elapsed": self.elapsed,
+                "final_scores": self.final_scores,
                 "identity": self.identity,
                 "task": self.task.state_dict(),
                 "average": self.average.state_dict() if self.average is not None else None,
