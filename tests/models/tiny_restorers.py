@@ -1,0 +1,59 @@
+"""Small networks of every variant, with weights that leave no branch at zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from irkd.models.base import create_network
+
+SMALL_RESTORMER = {"dim": 8, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1}
+SMALL_NAFNET = {
+    "width": 4,
+    "enc_blk_nums": [1, 2],
+    "middle_blk_num": 1,
+    "dec_blk_nums": [1, 1],
+}
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "restormer": ("restormer", SMALL_RESTORMER),
+    "restormer_biasfree": ("restormer", {**SMALL_RESTORMER, "LayerNorm_type": "BiasFree"}),
+    "restormer_bias": ("restormer", {**SMALL_RESTORMER, "bias": True, "heads": [2, 1, 4, 8]}),
+    "restormer_dual": (
+        "restormer",
+        {**SMALL_RESTORMER, "dual_pixel_task": True, "inp_channels": 6},
+    ),
+    "restormer_grey": ("restormer", {**SMALL_RESTORMER, "inp_channels": 1, "out_channels": 1}),
+    "restormer_no_blocks": ("restormer", {"dim": 8, "num_blocks": [1, 0, 1, 0]}),
+    "nafnet": ("nafnet", SMALL_NAFNET),
+    "nafnet_one_level": (
+        "nafnet",
+        {"width": 6, "enc_blk_nums": [1], "middle_blk_num": 0, "dec_blk_nums": [0]},
+    ),
+    "nafnet_local": ("nafnet_local", {**SMALL_NAFNET, "train_size": [1, 3, 16, 16]}),
+}
+
+
+def variant(name: str, seed: int = 0) -> nn.Module:
+    arch, options = VARIANTS[name]
+    return shaken(create_network(arch, **options), seed).eval()
+
+
+def shaken(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Move every weight off its start: NAFNet's blocks start as the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim == 4 and parameter.shape[0] > 1:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.add_(0.2 * noise)
+    return network
+
+
+def degraded(network: nn.Module, height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, int(network.in_channels), height, width, generator=generator)
