@@ -212,35 +212,74 @@ def _report(
     rows: list[Row], height: int, width: int, device: str, threads: int
 ) -> Iterator[Table | str]:
     where = f"{device}, {threads} thread{'s' * (threads != 1)}" if device == "cpu" else device
-    yield _table(rows, f"one image of {height}x{width} on {where}", height, width)
-    yield from _legend(rows, height, width)
+    yield _table(rows, f"one image of {height}x{width} on {where}")
+    if any(row.measurement and row.measurement.how == "measured" for row in rows):
+        yield "latency: median of several runs (middle half of them); memory: beyond the weights"
+    for row in rows:
+        if row.measurement and row.measurement.note:
+            how, note = row.measurement.how, row.measurement.note
+            yield f"{row.subject.name} on {row.backend}: {how}; {note}"
     yield from _ratios(rows)
+    reported = [row for row in rows if row.subject.reported]
+    if reported:
+        yield _reported_table(reported, height, width)
+        yield (
+            "agrees: what is counted here rounds to what is printed. The papers count MACs with"
+            " fvcore, which adds layer norms and pooling; so does the comparison"
+            + ("." if (height, width) == (512, 512) else ", which needs --size 512.")
+        )
 
 
-def _table(rows: list[Row], title: str, height: int, width: int) -> Table:
+def _table(rows: list[Row], title: str) -> Table:
     from rich.table import Table
 
     several = len({row.backend for row in rows}) > 1
-    reported = any(row.subject.reported for row in rows)
     table = Table(title=title, title_justify="left")
-    table.add_column("network")
+    table.add_column("network", overflow="fold", min_width=20)
     if several:
-        table.add_column("backend")
+        table.add_column("backend", no_wrap=True)
     for name in ("parameters", "MACs", "latency", "peak memory"):
         table.add_column(name, justify="right", no_wrap=True)
-    if reported:
-        table.add_column("papers: parameters, MACs, latency", no_wrap=True)
-    table.add_column("presets", overflow="fold")
     for row in rows:
-        cells = [row.subject.name]
+        presets = ", ".join(row.subject.presets)
+        cells = [row.subject.name + (f"\n[dim]{presets}[/]" if presets else "")]
         if several:
             cells.append(row.backend)
-        cells += [_params(row), _macs(row), _latency(row), _memory(row)]
-        if reported:
-            cells.append(_reported(row, height, width))
-        cells.append(", ".join(row.subject.presets) or "-")
-        table.add_row(*cells)
+        table.add_row(*cells, _params(row), _macs(row), _latency(row), _memory(row))
     return table
+
+
+def _reported_table(rows: list[Row], height: int, width: int) -> Table:
+    """The papers' figures, each with a mark where it can be compared with what was counted."""
+    from rich.table import Table
+
+    table = Table(title="what papers report, at 512x512 on their own GPU", title_justify="left")
+    table.add_column("network", overflow="fold", min_width=20)
+    for name in ("parameters", "MACs", "latency"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    marks = {True: " [green]agrees[/]", False: " [red]differs[/]", None: ""}
+    seen = set()
+    for row in rows:
+        for entry in row.subject.reported:
+            if (row.subject.name, entry) in seen:
+                continue
+            seen.add((row.subject.name, entry))
+            agreement = row.agreement(entry, height, width)
+            cells = [
+                "-"
+                if value is None
+                else f"{_as_printed(key, value)} {unit}{marks[agreement.get(key)]}"
+                for key, unit in (("params_m", "M"), ("macs_g", "G"), ("latency_ms", "ms"))
+                for value in (getattr(entry, key),)
+            ]
+            table.add_row(row.subject.name, *cells, entry.source)
+    return table
+
+
+def _as_printed(key: str, value: float) -> str:
+    # Papers print seconds, so that a latency's decimals in milliseconds mean nothing.
+    return f"{value:g}" if key == "latency_ms" else str(value)
 
 
 def _params(row: Row) -> str:
@@ -276,41 +315,6 @@ def _memory(row: Row) -> str:
         return "-"
     approximate = "~" if measurement.how == "estimated" else ""
     return f"{approximate}{measurement.peak_memory_mib:.0f} MiB"
-
-
-def _reported(row: Row, height: int, width: int) -> str:
-    """The papers' figures, each with a mark where it can be compared with what was counted."""
-    agreement = row.agreement(height, width)
-    cells = []
-    for key, unit in (("params_m", "M"), ("macs_g", "G"), ("latency_ms", "ms")):
-        figures = dict.fromkeys(
-            value for entry in row.subject.reported if (value := getattr(entry, key)) is not None
-        )
-        mark = {True: " [green]agrees[/]", False: " [red]differs[/]", None: ""}[agreement.get(key)]
-        cells.append(
-            " / ".join(f"{value:g} {unit}" for value in figures) + mark if figures else "-"
-        )
-    return "" if set(cells) == {"-"} else ", ".join(cells)
-
-
-def _legend(rows: list[Row], height: int, width: int) -> Iterator[str]:
-    measurements = [row.measurement for row in rows if row.measurement]
-    if any(measurement.how == "measured" for measurement in measurements):
-        yield "latency: median of several runs (middle half of them)"
-    for row in rows:
-        if row.measurement and row.measurement.note:
-            how, note = row.measurement.how, row.measurement.note
-            yield f"{row.subject.name} on {row.backend}: {how}; {note}"
-    if any(row.subject.reported for row in rows):
-        note = (
-            "papers: figures for 512x512 on their own GPU; agrees = equal to the printed digits"
-            " (MACs counted as fvcore does, which adds layer norms and pooling)"
-        )
-        if (height, width) != (512, 512):
-            note += "; MACs are compared at --size 512 only"
-        yield note
-        sources = dict.fromkeys(entry.source for row in rows for entry in row.subject.reported)
-        yield "sources: " + "; ".join(sources)
 
 
 def _ratios(rows: list[Row]) -> Iterator[str]:

@@ -97,13 +97,17 @@ def export_network(
         temporary = Path(directory) / path.name
         inputs: list[Tensor] | None = None
         if precision == "int8":
-            from irkd.export.quantize import calibration_images, write_int8_onnx
+            from irkd.export.quantize import (
+                calibration_images,
+                checking_images,
+                write_int8_onnx,
+            )
 
             assert calibrate is not None
             images = calibration_images(network, calibrate)
             write_int8_onnx(network, temporary, images=images, metadata=metadata)
             # Noise is not what the ranges were read from; the images are.
-            inputs = images[:3]
+            inputs = checking_images(network, images)
         else:
             _WRITERS[format](network, temporary, half=precision == "fp16", metadata=metadata)
         written = open_exported(temporary, format)

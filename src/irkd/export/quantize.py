@@ -47,6 +47,17 @@ def calibration_images(network: nn.Module, directory: Path) -> list[Tensor]:
     return images
 
 
+def checking_images(network: nn.Module, images: list[Tensor]) -> list[Tensor]:
+    """Three of the images to compare on: whole, less high, less wide."""
+    multiple: int = network.size_multiple  # type: ignore[assignment]
+    first, second, third = (images[i * len(images) // 3] for i in range(3))
+    return [
+        first,
+        second[..., : max(multiple, second.shape[2] - multiple), :],
+        third[..., : max(multiple, third.shape[3] - multiple)],
+    ]
+
+
 def _crop(network: nn.Module, path: Path) -> Iterator[Tensor]:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
@@ -82,7 +93,7 @@ def write_int8_onnx(
             return None if image is None else {"degraded": image.numpy()}
 
     floating = path.with_name("intermediate.onnx")
-    write_onnx(network, floating, half=False, metadata=metadata)
+    write_onnx(network, floating, half=False, metadata=None)
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
@@ -102,7 +113,5 @@ def write_int8_onnx(
         floating.unlink()
     onnx = require("onnx", "exporting to int8")
     model = onnx.load(str(path))
-    # The quantiser keeps no metadata.
-    del model.metadata_props[:]
     onnx.helper.set_model_props(model, {labels.KEY: labels.encode(metadata)})
     onnx.save(model, str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +62,22 @@ class Verification:
         if self.precision in LARGEST_RMS:
             return self.rms <= LARGEST_RMS[self.precision]
         return self.largest <= LARGEST_DIFFERENCE[self.precision]
+
+    def as_json(self) -> dict[str, Any]:
+        """Stable field names; differences are in the output's own units."""
+        return {
+            "allowed": self.bound,
+            "passed": self.passed,
+            "comparisons": [
+                {
+                    "shape": list(comparison.shape),
+                    "max_abs_difference": comparison.largest,
+                    "rms_difference": comparison.rms,
+                    "output_scale": comparison.scale,
+                }
+                for comparison in self.comparisons
+            ],
+        }
 
 
 def check_sizes(multiple: int) -> tuple[tuple[int, int], ...]:

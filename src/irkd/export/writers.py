@@ -35,7 +35,9 @@ def write_safetensors(
     )
 
 
-def write_onnx(network: nn.Module, path: Path, *, half: bool, metadata: dict[str, Any]) -> None:
+def write_onnx(
+    network: nn.Module, path: Path, *, half: bool, metadata: dict[str, Any] | None
+) -> None:
     """One .onnx file with the weights inside, for one image of any height and width.
 
     Input `degraded` and output `restored` are float32, also where the inside is float16.
@@ -51,8 +53,12 @@ def write_onnx(network: nn.Module, path: Path, *, half: bool, metadata: dict[str
         )
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
         program = onnx_program(trace(network, half=half))
+        for node in program.model.graph.all_nodes():
+            # Stack traces of whoever exported it: useless to others, and most of a small file.
+            node.metadata_props.clear()
         program.model.producer_name = "irkd"
-        program.model.metadata_props[labels.KEY] = labels.encode(metadata)
+        if metadata is not None:
+            program.model.metadata_props[labels.KEY] = labels.encode(metadata)
         program.save(path, external_data=False)
 
 
@@ -63,7 +69,7 @@ def write_openvino(network: nn.Module, path: Path, *, half: bool, metadata: dict
     """
     openvino = require("openvino", "exporting to OpenVINO")
     intermediate = path.with_name("intermediate.onnx")
-    write_onnx(network, intermediate, half=False, metadata=metadata)
+    write_onnx(network, intermediate, half=False, metadata=None)
     # Not convert_model, which reports its use to OpenVINO's makers.
     model = openvino.Core().read_model(str(intermediate))
     intermediate.unlink()
@@ -74,5 +80,8 @@ def write_openvino(network: nn.Module, path: Path, *, half: bool, metadata: dict
 def write_pt2(network: nn.Module, path: Path, *, half: bool, metadata: dict[str, Any]) -> None:
     """A torch.export archive for AOTInductor, ExecuTorch and `torch.export.load`."""
     program = trace(network, half=half)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    program.example_inputs = None
     with quiet():
         torch.export.save(program, path, extra_files={labels.KEY: labels.encode(metadata)})

@@ -48,22 +48,18 @@ class Row:
     macs: MacCount | None
     measurement: Measurement | None
 
-    def agreement(self, height: int, width: int) -> dict[str, bool]:
-        """Whether the counted figures are the reported ones, to the digits that the papers print.
+    def agreement(self, entry: Reported, height: int, width: int) -> dict[str, bool]:
+        """Whether the counted figures are the reported ones, to the digits that the paper prints.
 
         Multiply-adds are compared as fvcore counts them, since the papers' figures are fvcore's,
-        and only at the papers' size. Empty where nothing is reported.
+        and only at the papers' size. What is not reported is not in it.
         """
-        counted: dict[str, float] = {}
-        if self.params is not None:
-            counted["params_m"] = self.params / 1e6
-        if self.macs is not None and (height, width) == (REPORTED_SIDE, REPORTED_SIDE):
-            counted["macs_g"] = self.macs.fvcore / 1e9
         agreement = {}
-        for key, value in counted.items():
-            figures = [figure for entry in self.subject.reported if (figure := getattr(entry, key))]
-            if figures:
-                agreement[key] = all(agrees_as_printed(value, figure) for figure in figures)
+        if self.params is not None and entry.params_m is not None:
+            agreement["params_m"] = agrees_as_printed(self.params / 1e6, entry.params_m)
+        at_their_size = (height, width) == (REPORTED_SIDE, REPORTED_SIDE)
+        if self.macs is not None and entry.macs_g is not None and at_their_size:
+            agreement["macs_g"] = agrees_as_printed(self.macs.fvcore / 1e9, entry.macs_g)
         return agreement
 
     def as_json(self, height: int, width: int) -> dict[str, Any]:
@@ -91,9 +87,9 @@ class Row:
                 entry.model_dump(
                     mode="json", include={"source", "params_m", "macs_g", "latency_ms", "note"}
                 )
+                | {"agrees": self.agreement(entry, height, width)}
                 for entry in subject.reported
             ],
-            "agrees_with_reported": self.agreement(height, width),
         }
 
 
