@@ -88,6 +88,7 @@ def _load_checkpoint(path: Path) -> object:
         AttributeError,
         AssertionError,
         OverflowError,
+        MemoryError,
         OSError,
     ) as error:
         if "TorchScript" in str(error):
