@@ -235,7 +235,8 @@ def _make_spec(
     """The spec of the options `found` in a file, overruled by those `asked` for."""
     asked = asked or {}
     arch = asked.get("arch", found.get("arch"))
-    if arch not in families() and "arch" not in asked:
+    known_arch = isinstance(arch, str) and arch in families()
+    if not known_arch and "arch" not in asked:
         raise IrkdError(f"{path} says it holds a network {arch!r}, which this irkd does not know.")
     entry = family(str(arch))
     if arch != found.get("arch"):
