@@ -29,7 +29,7 @@ class MacCount:
 
     `macs`: convolutions, linear layers and attention products.
     `fvcore`: the same as fvcore counts it, which is what the papers print: plus 5 per element that
-    goes through a native `nn.LayerNorm` with weights, and 1 per element that is averaged over the
+    goes through an `nn.LayerNorm` (4 without weights), and 1 per element that is averaged over the
     whole image.
     """
 
@@ -94,7 +94,7 @@ class _Extras(TorchDispatchMode):
 
     def __enter__(self) -> _Extras:
         for module in self._network.modules():
-            if type(module) is nn.LayerNorm and module.elementwise_affine:
+            if type(module) is nn.LayerNorm:
                 self._handles.append(module.register_forward_hook(self._add_layer_norm))
         return super().__enter__()
 
@@ -103,8 +103,10 @@ class _Extras(TorchDispatchMode):
         for handle in self._handles:
             handle.remove()
 
-    def _add_layer_norm(self, _module: nn.Module, inputs: tuple[Tensor, ...], _output: Any) -> None:
-        self.total += 5 * inputs[0].numel()
+    def _add_layer_norm(
+        self, module: nn.LayerNorm, inputs: tuple[Tensor, ...], _output: Any
+    ) -> None:
+        self.total += (5 if module.elementwise_affine else 4) * inputs[0].numel()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # adaptive_avg_pool2d to one pixel arrives here as a mean over the last two axes.
