@@ -26,8 +26,7 @@ def network():
 
 
 def write_onnx(path, *, size=None, metadata=None, multiple=4):
-    """An ONNX file that blurs with a strided pair of convolutions: it needs multiples of
-    `multiple`, and gives its input back where an upsampled mean is added to nothing."""
+    """An ONNX file that gives its input back, for sides that are multiples of `multiple`."""
     sides = ["h", "w"] if size is None else list(size)
     image = onnx.helper.make_tensor_value_info("image", 1, [1, 3, *sides])
     result = onnx.helper.make_tensor_value_info("result", 1, [1, 3, *sides])

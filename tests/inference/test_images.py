@@ -230,8 +230,6 @@ def test_depths_convert_to_the_nearest(value):
 
 # Metadata.
 
-TURNS = [None, None, 0, 3, 1, 5, 4, 6, 2]
-
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif"])
@@ -241,7 +239,7 @@ def test_orientation_is_applied_once(tmp_path, suffix, orientation):
     options = {"jpg": {"quality": 100}, "webp": {"lossless": True}, "avif": {"quality": 100}}
     exif = exif_bytes(orientation, 40, 24)
     Image.fromarray(pixels).save(path, exif=exif, **options.get(suffix, {}))
-    with Image.open(io.BytesIO(Image_bytes(pixels, exif))) as reference:
+    with Image.open(io.BytesIO(png_bytes(pixels, exif))) as reference:
         expected = np.asarray(ImageOps.exif_transpose(reference))
     first, second, target = round_trip(path)
     assert first.pixels.shape == expected.shape
@@ -257,7 +255,7 @@ def test_orientation_is_applied_once(tmp_path, suffix, orientation):
         assert (inner[40962], inner[40963]) == expected.shape[1::-1] or suffix == "tif"
 
 
-def Image_bytes(pixels, exif):
+def png_bytes(pixels, exif):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", exif=exif)
     return file.getvalue()
