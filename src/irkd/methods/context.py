@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,23 +55,31 @@ def build_context(
 
     Raises IrkdError when the methods need a teacher and there is none.
     """
-    pairs = needs.tap_pairs
-    with TapRecorder(student, dict.fromkeys(pair.student for pair in pairs)) as recorded:
-        restored = student(degraded)
-    context = Context(
-        degraded=degraded.float(),
-        reference=reference.float(),
-        restored=restored.float(),
-        student_features=_float(recorded),
-        step=step,
+    degraded, reference = degraded.float(), reference.float()
+    taught: dict[str, Any] = {}
+    if needs.uses_teacher:
+        if teacher is None:
+            raise IrkdError("the methods learn from a teacher, but none is given.")
+        # First, while the student's activations do not yet fill the memory.
+        taught = _run_teacher(teacher, needs, degraded, reference, student.spec.value_range)  # type: ignore[union-attr, arg-type]
+    taps = dict.fromkeys(pair.student for pair in needs.tap_pairs)
+    with TapRecorder(student, taps) as recorded:
+        restored = student(degraded).float()
+    return Context(
+        degraded, reference, restored, student_features=_float(recorded), step=step, **taught
     )
-    taps = tuple(dict.fromkeys([*(pair.teacher for pair in pairs), *needs.teacher_taps]))
-    if not (needs.teacher or taps or needs.teacher_clean or needs.teacher_encoder):
-        return context
-    if teacher is None:
-        raise IrkdError("the methods learn from a teacher, but none is given.")
+
+
+def _run_teacher(
+    teacher: nn.Module,
+    needs: Needs,
+    degraded: Tensor,
+    reference: Tensor,
+    student_range: tuple[float, float],
+) -> dict[str, Any]:
+    """The fields of a Context that the teacher fills."""
     freeze(teacher)
-    student_range: tuple[float, float] = student.spec.value_range  # type: ignore[union-attr, assignment]
+    taps = tuple(dict.fromkeys([*(p.teacher for p in needs.tap_pairs), *needs.teacher_taps]))
     teacher_range: tuple[float, float] = teacher.spec.value_range  # type: ignore[union-attr, assignment]
     into, back = _conversion(student_range, teacher_range)
 
@@ -82,16 +91,17 @@ def build_context(
     def encode_images(images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         return _float(encode(teacher, into(images), names))
 
+    taught: dict[str, Any] = {}
     with torch.no_grad():
         if needs.teacher:
-            context.teacher_restored, context.teacher_features = run(context.degraded)
+            taught["teacher_restored"], taught["teacher_features"] = run(degraded)
         elif taps:
-            context.teacher_features = encode_images(context.degraded, taps)
+            taught["teacher_features"] = encode_images(degraded, taps)
         if needs.teacher_clean:
-            context.clean_restored, context.clean_features = run(context.reference)
+            taught["clean_restored"], taught["clean_features"] = run(reference)
     if needs.teacher_encoder:
-        context.encode = encode_images
-    return context
+        taught["encode"] = encode_images
+    return taught
 
 
 Conversion = Callable[[Tensor], Tensor]
