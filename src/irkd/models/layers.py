@@ -61,6 +61,17 @@ class ChannelLayerNorm(nn.Module):
         return (precise * scale * weight).to(features.dtype).permute(0, 3, 1, 2)
 
 
+class PatchEmbedding(nn.Module):
+    """3 x 3 convolution of the image to the first features; never has a bias."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images)
+
+
 class Downsample(nn.Module):
     """B x C x H x W to B x 2C x H/2 x W/2: 3 x 3 convolution to C/2, 2 x 2 pixels to channels."""
 
@@ -85,6 +96,36 @@ class Upsample(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.body(features)
+
+
+def cosine_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Cosines between channels: B x heads x c x c of B x pixels x C queries and keys, C = heads c.
+
+    Normalising the c x c products instead of query and key spares two copies of the features.
+    The result is float32 or more.
+    """
+    query_norm = _norm_over_pixels(query)
+    key_norm = _norm_over_pixels(key)
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    if half:
+        # Sums over many pixels leave float16's range; of unit vectors they do not.
+        query = (query / query_norm).to(query.dtype)
+        key = (key / key_norm).to(key.dtype)
+    query = query.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1)
+    key = key.unflatten(-1, (heads, -1)).transpose(1, 2)
+    scores = query @ key
+    if half:
+        return scores.float()
+    query_norm = query_norm.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1)
+    key_norm = key_norm.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return scores / (query_norm * key_norm)
+
+
+def _norm_over_pixels(features: Tensor) -> Tensor:
+    """B x 1 x C lengths of B x HW x C, at least 1e-12 so that all-zero channels stay zero."""
+    precision = torch.promote_types(features.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=precision)
+    return norm.clamp(min=1e-12)
 
 
 def children_of(keys: Iterable[str], prefix: str) -> list[str]:

@@ -6,71 +6,37 @@ Restoration", CVPR 2022.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from irkd.models.base import Family, NetworkSpec, on_reference_path
+from irkd.models.base import Family, on_reference_path
+from irkd.models.four_levels import LEVELS, FourLevelSpec, read_four_levels
 from irkd.models.layers import (
     ChannelLayerNorm,
     Downsample,
+    PatchEmbedding,
     Upsample,
     channels_last,
     children_of,
+    cosine_scores,
 )
 from irkd.models.taps import Tap
 
-LEVELS = 4
 
-
-class RestormerSpec(NetworkSpec):
+class RestormerSpec(FourLevelSpec):
     arch: Literal["restormer"] = "restormer"
-    inp_channels: int = Field(3, ge=1, le=64, description="channels of the degraded image")
-    out_channels: int = Field(3, ge=1, le=64, description="channels of the restored image")
-    dim: int = Field(48, ge=2, le=1024, description="channels at full resolution; even")
-    num_blocks: tuple[Annotated[int, Field(ge=0, le=512)], ...] = Field(
-        (4, 6, 6, 8),
-        min_length=LEVELS,
-        max_length=LEVELS,
-        description="blocks of encoder levels 1 to 3 (the decoder mirrors them) and the middle",
-    )
     num_refinement_blocks: int = Field(4, ge=0, le=512)
-    heads: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1, 2, 4, 8),
-        min_length=LEVELS,
-        max_length=LEVELS,
-        description="attention heads of each level",
-    )
-    ffn_expansion_factor: float = Field(
-        2.66, gt=0, le=64, allow_inf_nan=False, description="hidden over outer channels"
-    )
-    bias: bool = Field(False, description="biases in attention, feed-forward and output layers")
-    LayerNorm_type: Literal["WithBias", "BiasFree"] = "WithBias"
     dual_pixel_task: bool = Field(
         False, description="left and right view in, one image out: no residual to the input"
     )
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> RestormerSpec:
-        if self.dim % 2:
-            raise ValueError(f"dim must be even, since downsampling halves it; it is {self.dim}")
-        for level, heads in enumerate(self.heads):
-            width = self.dim * 2**level
-            if width % heads:
-                raise ValueError(
-                    f"heads must divide the channels of their level: {heads} heads do not divide "
-                    f"the {width} channels of level {level + 1}"
-                )
-        if int(self.dim * self.ffn_expansion_factor) < 1:
-            raise ValueError(
-                f"ffn_expansion_factor {self.ffn_expansion_factor} leaves no hidden channels at "
-                f"dim {self.dim}"
-            )
+    def _residual_fits(self) -> RestormerSpec:
         if not self.dual_pixel_task and self.inp_channels != self.out_channels:
             raise ValueError(
                 f"inp_channels {self.inp_channels} and out_channels {self.out_channels} must be "
@@ -102,7 +68,8 @@ class TransposedAttention(nn.Module):
         height, width = qkv.shape[-2:]
         # B x pixels x channels: a view of channels-last features.
         query, key, value = qkv.permute(0, 2, 3, 1).flatten(1, 2).chunk(3, dim=-1)
-        attention = self._attention(query, key).to(value.dtype)
+        scores = cosine_scores(query, key, self.heads) * self.temperature
+        attention = scores.softmax(-1).to(value.dtype)
         # Attention and projection both map a pixel's channels linearly: one C x C matrix does both.
         projection = self.project_out.weight.flatten(1).unflatten(1, (self.heads, -1))
         matrix = torch.einsum("ohc,bhcd->bhdo", projection, attention).flatten(1, 2)
@@ -118,36 +85,6 @@ class TransposedAttention(nn.Module):
         query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
         attention = (query @ key.mT * self.temperature).softmax(-1)
         return self.project_out((attention @ value).flatten(1, 2).unflatten(2, (height, width)))
-
-    def _attention(self, query: Tensor, key: Tensor) -> Tensor:
-        """Attention maps B x heads x c x c, float32 or more, of B x pixels x C queries and keys.
-
-        Normalising the c x c products instead of query and key spares two copies of the features.
-        """
-        query_norm = _norm_over_pixels(query)
-        key_norm = _norm_over_pixels(key)
-        half = query.dtype in (torch.float16, torch.bfloat16)
-        if half:
-            # Sums over many pixels leave float16's range; of unit vectors they do not.
-            query = (query / query_norm).to(query.dtype)
-            key = (key / key_norm).to(key.dtype)
-        query = query.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)
-        key = key.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        scores = query @ key
-        if half:
-            scores = scores.float()
-        else:
-            query_norm = query_norm.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)
-            key_norm = key_norm.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            scores = scores / (query_norm * key_norm)
-        return (scores * self.temperature).softmax(-1)
-
-
-def _norm_over_pixels(features: Tensor) -> Tensor:
-    """B x 1 x C lengths of B x HW x C, at least 1e-12 so that all-zero channels stay zero."""
-    precision = torch.promote_types(features.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=precision)
-    return norm.clamp(min=1e-12)
 
 
 class GatedFeedForward(nn.Module):
@@ -179,17 +116,6 @@ class TransformerBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         features = features + self.attn(self.norm1(features))
         return features + self.ffn(self.norm2(features))
-
-
-class PatchEmbedding(nn.Module):
-    """3 x 3 convolution of the image to the first features; never has a bias."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images)
 
 
 class Restormer(nn.Module):
@@ -264,68 +190,15 @@ class Restormer(nn.Module):
         }
 
 
-def expansion_factor(sizes: Iterable[tuple[int, int]], preferred: float = 2.66) -> float | None:
-    """The factor f with int(channels * f) == hidden for all `sizes`: (channels, hidden).
-
-    Many factors do; `preferred` is taken where it fits, else the shortest decimal. None: none does.
-    """
-    sizes = set(sizes)
-
-    def fits(factor: float) -> bool:
-        return all(int(channels * factor) == hidden for channels, hidden in sizes)
-
-    if fits(preferred):
-        return preferred
-    if any(channels == 0 for channels, _ in sizes):
-        return None
-    lowest = max(hidden / channels for channels, hidden in sizes)
-    for digits in range(17):
-        factor = math.ceil(lowest * 10**digits) / 10**digits
-        if fits(factor):
-            return factor
-    return None
-
-
 def read_restormer_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
     """The options that Restormer weights imply; None for weights of another family."""
-    embedding = state_dict.get("patch_embed.proj.weight")
-    output = state_dict.get("output.weight")
-    if embedding is None or output is None or "up2_1.body.0.weight" not in state_dict:
-        return None
-    blocks = [key.removesuffix("attn.temperature") for key in state_dict if "temperature" in key]
     # DRSformer has the same skeleton, but another feed-forward network.
-    if any(f"{block}ffn.dwconv.weight" not in state_dict for block in blocks):
+    options = read_four_levels(state_dict, "ffn.dwconv.weight")
+    if options is None or children_of(state_dict, "encoder_level0."):
         return None
-    if embedding.ndim != 4 or output.ndim != 4:
-        return None
-
-    def depth(stage: str) -> int:
-        return len(children_of(state_dict, f"{stage}."))
-
-    def heads(stage: str) -> int:
-        temperature = state_dict.get(f"{stage}.0.attn.temperature")
-        # Without blocks the number of heads means nothing.
-        return 1 if temperature is None else temperature.numel()
-
-    projections = [state_dict.get(f"{block}ffn.project_in.weight") for block in blocks]
-    factor = expansion_factor(
-        (weight.shape[1], weight.shape[0] // 2)
-        for weight in projections
-        if weight is not None and weight.ndim == 4
-    )
-    levels = ("encoder_level1", "encoder_level2", "encoder_level3", "latent")
     return {
-        "inp_channels": embedding.shape[1],
-        "out_channels": output.shape[0],
-        "dim": embedding.shape[0],
-        "num_blocks": tuple(depth(level) for level in levels),
-        "num_refinement_blocks": depth("refinement"),
-        "heads": tuple(heads(level) for level in levels),
-        "ffn_expansion_factor": 2.66 if factor is None else factor,
-        "bias": "output.bias" in state_dict,
-        "LayerNorm_type": "WithBias"
-        if any(key.endswith("norm1.body.bias") for key in state_dict)
-        else "BiasFree",
+        **options,
+        "num_refinement_blocks": len(children_of(state_dict, "refinement.")),
         "dual_pixel_task": "skip_conv.weight" in state_dict,
     }
 
