@@ -47,11 +47,12 @@ class RunDirectory:
             if out.exists() and not out.is_dir():
                 raise IrkdError(f"{out} is a file; --out names a folder.")
             if out.exists() and any(out.iterdir()):
-                what = "a run" if (out / PRESET).exists() else "files"
-                raise IrkdError(
-                    f"{out} holds {what} already. Go on with `--resume {out}`, or choose another"
-                    " folder with --out."
-                )
+                if (out / PRESET).exists():
+                    raise IrkdError(
+                        f"{out} holds a run already. Go on with `--resume {out}`, or choose another"
+                        " folder with --out."
+                    )
+                raise IrkdError(f"{out} is not empty. Choose another folder with --out.")
             out.mkdir(parents=True, exist_ok=True)
             return cls(out)
         stem = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}"
