@@ -1,0 +1,564 @@
+"""Uformer.
+
+Wang, Cun, Bao, Zhou, Liu, Li: "Uformer: A General U-Shaped Transformer for Image Restoration",
+CVPR 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from irkd.models.base import Family, NetworkSpec, on_reference_path
+from irkd.models.four_levels import expansion_factor
+from irkd.models.layers import channels_last, children_of
+from irkd.models.taps import Role, Tap
+
+# Four encoder levels, the middle, four decoder levels.
+ENCODER = ("encoderlayer_0", "encoderlayer_1", "encoderlayer_2", "encoderlayer_3")
+STAGES = (*ENCODER, "conv", "decoderlayer_0", "decoderlayer_1", "decoderlayer_2", "decoderlayer_3")
+LEVEL_OF_STAGE = (0, 1, 2, 3, 4, 3, 2, 1, 0)
+# Channels over embed_dim. The decoder works on its input and the skip, concatenated.
+WIDTH_OF_STAGE = (1, 2, 4, 8, 16, 16, 8, 4, 2)
+
+# Fused attention on CUDA takes at most 65535 windows in one call.
+WINDOWS_AT_ONCE = 32768
+
+
+class UformerSpec(NetworkSpec):
+    """Uformer's options; the defaults are those of the released Uformer_B.
+
+    Uformer_S has depths of 2 throughout, Uformer_T besides an embed_dim of 16.
+
+    `img_size` is part of the network, not of the images: where the features of an image of
+    `img_size` are no larger than one window, windows shrink to them and are not shifted. With
+    windows of 8, 128 leaves the middle unshifted and 256 shifts it: the same weights, another
+    network. The weights do not tell. 128 is what the official test programs build, for all
+    released weights; the deblurring (GoPro) weights were trained with 256.
+    """
+
+    arch: Literal["uformer"] = "uformer"
+    img_size: int = Field(
+        128, ge=16, le=65536, description="training size; sets the windows of the lower levels"
+    )
+    in_chans: int = Field(3, ge=1, le=64, description="channels of the restored image")
+    dd_in: int = Field(
+        3,
+        ge=1,
+        le=64,
+        description="channels of the degraded image; if 3, it is added to the output",
+    )
+    embed_dim: int = Field(32, ge=1, le=1024, description="channels at full resolution")
+    depths: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
+        (1, 2, 8, 8, 2, 8, 8, 2, 1),
+        min_length=len(STAGES),
+        max_length=len(STAGES),
+        description="blocks of encoder levels 1 to 4, the middle, decoder levels 4 to 1",
+    )
+    num_heads: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 2, 4, 8, 16, 16, 8, 4, 2),
+        min_length=len(STAGES),
+        max_length=len(STAGES),
+        description="attention heads, ordered as depths",
+    )
+    win_size: int = Field(8, ge=1, le=64, description="height and width of a window")
+    mlp_ratio: float = Field(
+        4.0, gt=0, le=64, allow_inf_nan=False, description="hidden over outer channels"
+    )
+    qkv_bias: bool = Field(True, description="biases in the query, key and value projections")
+    drop_path_rate: float = Field(
+        0.1, ge=0, lt=1, description="share of skipped blocks in training, at the middle"
+    )
+    token_projection: Literal["linear"] = Field(
+        "linear", description="irkd does not have the original's convolutional projection"
+    )
+    token_mlp: Literal["leff", "ffn", "mlp"] = Field(
+        "leff", description="feed-forward network: with depthwise convolution, or (both) without"
+    )
+    shift_flag: bool = Field(True, description="shift the windows of every other block")
+    modulator: bool = Field(True, description="learned offsets in the decoder's windows")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> UformerSpec:
+        for stage, heads, factor in zip(STAGES, self.num_heads, WIDTH_OF_STAGE, strict=True):
+            width = self.embed_dim * factor
+            if width % heads:
+                raise ValueError(
+                    f"num_heads must divide the channels of their level: {heads} heads do not "
+                    f"divide the {width} channels of {stage}"
+                )
+        if int(self.embed_dim * self.mlp_ratio) < 1:
+            raise ValueError(
+                f"mlp_ratio {self.mlp_ratio} leaves no hidden channels at embed_dim "
+                f"{self.embed_dim}"
+            )
+        if self.dd_in == 3 and self.in_chans != 3:
+            raise ValueError(
+                f"in_chans is {self.in_chans}, but must be 3 for dd_in 3, since the input is "
+                "then added to the output"
+            )
+        return self
+
+
+def windows_of(img_size: int, win_size: int) -> tuple[int, ...]:
+    """Height and width of a window at each of the five levels."""
+    return tuple(min(win_size, img_size // 2**level) for level in range(5))
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside windows, with a learned bias per relative position."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, channels: int, window: int, heads: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (channels // heads) ** -0.5
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", relative_positions(window))
+        self.register_load_state_dict_pre_hook(_keep_relative_positions)
+        self.qkv = nn.ModuleDict(
+            {
+                "to_q": nn.Linear(channels, channels, bias=qkv_bias),
+                "to_kv": nn.Linear(channels, 2 * channels, bias=qkv_bias),
+            }
+        )
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
+        """As the paper writes it: B x rows x columns x pixels x C to the same.
+
+        `mask`: rows x columns x pixels x pixels to add to the scores, or None.
+        """
+        query, key, value = self._heads(windows)
+        scores = (query * self.scale) @ key.mT + self._bias()
+        if mask is not None:
+            scores = scores + mask.unsqueeze(2)
+        attended = scores.softmax(-1) @ value
+        return self.proj(attended.transpose(-3, -2).flatten(-2))
+
+    def by_groups(self, windows: Tensor, groups: Sequence[WindowGroup], masks: Tensor) -> Tensor:
+        """The same for windows x pixels x C of which each group shares one of the masks."""
+        query, key, value = self._heads(windows)
+        bias = self._bias()
+        parts = []
+        for start, stop, kind in groups:
+            added = (bias + masks[kind] if kind else bias).to(query.dtype)
+            part = slice(start, stop)
+            if added.requires_grad:
+                # No fused kernel on a CPU returns a gradient for the bias.
+                scores = (query[part] * self.scale) @ key[part].mT + added
+                attended = scores.softmax(-1) @ value[part]
+            else:
+                attended = F.scaled_dot_product_attention(
+                    query[part], key[part], value[part], added[None], scale=self.scale
+                )
+            parts.append(attended.transpose(1, 2).flatten(2))
+        return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+    def _heads(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, ... x heads x pixels x channels of a head."""
+        query = self.qkv["to_q"](windows).unflatten(-1, (self.heads, -1))
+        key_value = self.qkv["to_kv"](windows).unflatten(-1, (2, self.heads, -1))
+        key, value = key_value.unbind(-3)
+        return query.transpose(-3, -2), key.transpose(-3, -2), value.transpose(-3, -2)
+
+    def _bias(self) -> Tensor:
+        """Heads x pixels x pixels."""
+        index = self.relative_position_index
+        pairs = self.relative_position_bias_table.index_select(0, index.flatten())
+        return pairs.T.unflatten(1, index.shape).contiguous()
+
+
+def relative_positions(window: int) -> Tensor:
+    """For a query pixel (row) and a key pixel (column) of a window, their row in the bias table."""
+    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    y, x = y.flatten(), x.flatten()
+    rows = y[:, None] - y + window - 1
+    columns = x[:, None] - x + window - 1
+    return rows * (2 * window - 1) + columns
+
+
+def _keep_relative_positions(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
+) -> None:
+    # A constant of the window's size: weights may lack it, and cannot change it.
+    state_dict[f"{prefix}relative_position_index"] = module.relative_position_index
+
+
+class WindowGroup(NamedTuple):
+    """Windows `start` to `stop` share the mask number `kind`; see `boundary_masks`."""
+
+    start: int
+    stop: int
+    kind: int
+
+
+class WindowPlan(NamedTuple):
+    """How pixels become windows: `order` lists the pixels window by window.
+
+    `inverse` brings them back.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    groups: tuple[WindowGroup, ...]
+
+
+# 10 of them are in use for images of one size.
+@lru_cache(maxsize=32)
+def window_plan(
+    batch: int, height: int, width: int, window: int, shift: int, device: torch.device
+) -> WindowPlan:
+    """Cut images of the size, rolled by -shift, into windows; those that share a mask together.
+
+    One gather then does the work of rolling twice and cutting.
+    """
+    # Tensors made in inference mode could not be used for training later.
+    with torch.inference_mode(False), torch.no_grad():
+        pixels = torch.arange(batch * height * width, dtype=torch.int32, device=device)
+        pixels = pixels.view(batch, height, width).roll((-shift, -shift), (1, 2))
+        grid = pixels.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3)
+        # Only the last row and column hold pixels from both sides of the image.
+        kinds = {0: grid}
+        if shift:
+            kinds = {
+                0: grid[:, :-1, :-1],
+                1: grid[:, -1:, :-1],
+                2: grid[:, :-1, -1:],
+                3: grid[:, -1:, -1:],
+            }
+        groups = []
+        first = 0
+        for kind, part in kinds.items():
+            end = first + part.shape[:3].numel()
+            for start in range(first, end, WINDOWS_AT_ONCE):
+                groups.append(WindowGroup(start, min(start + WINDOWS_AT_ONCE, end), kind))
+            first = end
+        order = torch.cat([part.flatten() for part in kinds.values()])
+        inverse = torch.empty_like(order)
+        inverse[order.long()] = torch.arange(len(order), dtype=torch.int32, device=device)
+    return WindowPlan(order, inverse, tuple(groups))
+
+
+@lru_cache(maxsize=32)
+def boundary_masks(window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """4 x pixels x pixels: -100 between pixels of a window that only the roll made neighbours.
+
+    For windows away from the end of the image (all zero), in its last row, its last column, and
+    in both.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        beyond = torch.arange(window, device=device) >= window - shift
+        row, column = beyond.repeat_interleave(window), beyond.repeat(window)
+        rows_differ, columns_differ = row[:, None] != row, column[:, None] != column
+        neither = torch.zeros_like(rows_differ)
+        kinds = torch.stack([neither, rows_differ, columns_differ, rows_differ | columns_differ])
+        return kinds.to(dtype) * -100
+
+
+def shift_mask(tokens: Tensor, window: int, shift: int) -> Tensor:
+    """`boundary_masks` for every window of B x H x W x C: rows x columns x pixels x pixels."""
+
+    def regions(size: int) -> Tensor:
+        position = torch.arange(size, device=tokens.device)
+        region = (position >= size - window).long() + (position >= size - shift)
+        return region.unflatten(0, (-1, window))
+
+    rows, columns = regions(tokens.shape[1]), regions(tokens.shape[2])
+    labels = 3 * rows[:, None, :, None] + columns[:, None, :]
+    labels = labels.flatten(2)
+    return (labels[..., None] != labels[..., None, :]).to(tokens.dtype) * -100
+
+
+class _Reorder(torch.autograd.Function):
+    """Rows of a matrix in another order; its gradient is a gather as well, not a scatter."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        return rows.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        order, inverse = ctx.saved_tensors
+        return _Reorder.apply(gradients[0], inverse, order), None, None
+
+
+class LocallyEnhancedFeedForward(nn.Module):
+    """LeFF: B x H x W x C to the same, with a depthwise convolution between its two layers."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Sequential(nn.Linear(channels, hidden), nn.GELU())
+        self.dwconv = nn.Sequential(
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden), nn.GELU()
+        )
+        self.linear2 = nn.Sequential(nn.Linear(hidden, channels))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # Channels-last features, without a copy.
+        hidden = self.dwconv(self.linear1(tokens).permute(0, 3, 1, 2))
+        return self.linear2(hidden.permute(0, 2, 3, 1))
+
+
+class FeedForward(nn.Module):
+    """B x H x W x C to the same, each pixel by itself."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class DropPath(nn.Module):
+    """In training, drops the branch of an image at `rate`, and scales the others up for it."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return tokens
+        kept = torch.rand(tokens.shape[0], 1, 1, 1, device=tokens.device) >= self.rate
+        return tokens * (kept.to(tokens.dtype) / (1 - self.rate))
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+class LeWinBlock(nn.Module):
+    """Locally-enhanced window transformer block: B x C x H x W to the same.
+
+    Height and width are multiples of the window's. `shift` pixels lie between this block's windows
+    and those of an unshifted one.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        window: int,
+        shift: int,
+        spec: UformerSpec,
+        *,
+        modulated: bool,
+        drop_path: float,
+    ) -> None:
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.modulator = nn.Embedding(window**2, channels) if modulated else None
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, window, heads, spec.qkv_bias)
+        self.norm2 = nn.LayerNorm(channels)
+        feed_forward = LocallyEnhancedFeedForward if spec.token_mlp == "leff" else FeedForward
+        self.mlp = feed_forward(channels, int(channels * spec.mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # Contiguous where the features are channels-last.
+        tokens = features.permute(0, 2, 3, 1)
+        # Graphs for all sizes must hold the shapes' arithmetic, which a plan does not.
+        plain = on_reference_path() or torch.compiler.is_compiling()
+        attend = self._attend_by_definition if plain else self._attend
+        tokens = tokens + self.drop_path(attend(self.norm1(tokens)))
+        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return tokens.permute(0, 3, 1, 2)
+
+    def _attend_by_definition(self, tokens: Tensor) -> Tensor:
+        window, shift = self.window, self.shift
+        mask = None
+        if shift:
+            mask = shift_mask(tokens, window, shift)
+            tokens = tokens.roll((-shift, -shift), (1, 2))
+        windows = tokens.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3)
+        attended = self.attn(self._modulated(windows.flatten(3, 4)), mask)
+        attended = attended.unflatten(3, (window, window)).transpose(2, 3).reshape(tokens.shape)
+        return attended.roll((shift, shift), (1, 2)) if shift else attended
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        batch, height, width, channels = tokens.shape
+        window, shift = self.window, self.shift
+        plan = window_plan(batch, height, width, window, shift, tokens.device)
+        rows = _Reorder.apply(tokens.reshape(-1, channels), plan.order, plan.inverse)
+        windows = self._modulated(rows.view(-1, window**2, channels))
+        bias = self.attn.relative_position_bias_table
+        masks = boundary_masks(window, shift, tokens.device, bias.dtype)
+        attended = self.attn.by_groups(windows, plan.groups, masks)
+        rows = _Reorder.apply(attended.view(-1, channels), plan.inverse, plan.order)
+        return rows.view(batch, height, width, channels)
+
+    def _modulated(self, windows: Tensor) -> Tensor:
+        return windows if self.modulator is None else windows + self.modulator.weight
+
+
+def _named(name: str, *layers: nn.Module) -> nn.Sequential:
+    """A sequence under one more name, as Uformer's weights have it."""
+    return nn.Sequential(OrderedDict({name: nn.Sequential(*layers)}))
+
+
+class Uformer(nn.Module):
+    """B x dd_in x H x W in the spec's value range to B x in_chans x H x W, not clamped.
+
+    Height and width, which may differ, must be multiples of `size_multiple`: at all levels, of the
+    windows' sides. The original takes squares only.
+    """
+
+    def __init__(self, spec: UformerSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.in_channels, self.out_channels = spec.dd_in, spec.in_chans
+        self.size_multiple = math.lcm(
+            16, *(w * 2**i for i, w in enumerate(windows_of(spec.img_size, spec.win_size)))
+        )
+        dim = spec.embed_dim
+        rates = _drop_path_rates(spec)
+        self.input_proj = _named("proj", nn.Conv2d(spec.dd_in, dim, 3, padding=1), nn.LeakyReLU())
+        self.output_proj = _named("proj", nn.Conv2d(2 * dim, spec.in_chans, 3, padding=1))
+        width = dim
+        for i, stage in enumerate(ENCODER):
+            self.add_module(stage, _stage(spec, i, rates[i]))
+            self.add_module(
+                f"dowsample_{i}", _named("conv", nn.Conv2d(width, 2 * width, 4, 2, padding=1))
+            )
+            width *= 2
+        self.conv = _stage(spec, 4, rates[4])
+        for i, stage in enumerate(STAGES[5:]):
+            up = nn.ConvTranspose2d(width, dim * 2 ** (3 - i), 2, 2)
+            self.add_module(f"upsample_{i}", _named("deconv", up))
+            self.add_module(stage, _stage(spec, 5 + i, rates[5 + i]))
+            width = dim * WIDTH_OF_STAGE[5 + i]
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = channels_last(images)
+        x = self.input_proj(images)
+        skips = []
+        for i, stage in enumerate(ENCODER):
+            x = self.get_submodule(stage)(x)
+            skips.append(x)
+            x = self.get_submodule(f"dowsample_{i}")(x)
+        x = self.conv(x)
+        for i, stage in enumerate(STAGES[5:]):
+            up = self.get_submodule(f"upsample_{i}")(x)
+            x = self.get_submodule(stage)(torch.cat([up, skips.pop()], 1))
+        x = self.output_proj(x)
+        return x + images if self.spec.dd_in == 3 else x
+
+    def taps(self) -> dict[str, Tap]:
+        names = [f"encoder_level{i}" for i in (1, 2, 3, 4)]
+        names += ["middle", *(f"decoder_level{i}" for i in (4, 3, 2, 1))]
+        roles: tuple[Role, ...] = (*("encoder",) * 4, "middle", *("decoder",) * 4)
+        dim = self.spec.embed_dim
+        return {
+            name: Tap(f"{stage}.blocks", role, dim * factor, 2**level)
+            for name, stage, role, factor, level in zip(
+                names, STAGES, roles, WIDTH_OF_STAGE, LEVEL_OF_STAGE, strict=True
+            )
+        }
+
+
+def _stage(spec: UformerSpec, index: int, rates: Sequence[float]) -> nn.Sequential:
+    """The blocks of the stage number `index` of STAGES: B x C x H x W to the same."""
+    level = LEVEL_OF_STAGE[index]
+    window = windows_of(spec.img_size, spec.win_size)[level]
+    # A window that is as large as the features has nowhere to go.
+    shifts = spec.shift_flag and spec.img_size // 2**level > spec.win_size
+    blocks = [
+        LeWinBlock(
+            spec.embed_dim * WIDTH_OF_STAGE[index],
+            spec.num_heads[index],
+            window,
+            window // 2 if shifts and block % 2 else 0,
+            spec,
+            modulated=spec.modulator and index > 4,
+            drop_path=rate,
+        )
+        for block, rate in enumerate(rates)
+    ]
+    return _named("blocks", *blocks)
+
+
+def _drop_path_rates(spec: UformerSpec) -> list[list[float]]:
+    """The rate of each block: rising to the middle, constant in it, falling after it.
+
+    As the original's where the decoder's depths mirror the encoder's; it takes no others.
+    """
+
+    def rising(blocks: int) -> list[float]:
+        return torch.linspace(0, spec.drop_path_rate, blocks, device="cpu").tolist()
+
+    before, middle, after = spec.depths[:4], spec.depths[4], spec.depths[5:]
+    rates = [*rising(sum(before)), *[spec.drop_path_rate] * middle, *reversed(rising(sum(after)))]
+    stages = []
+    for depth in spec.depths:
+        stages.append(rates[:depth])
+        rates = rates[depth:]
+    return stages
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def read_uformer_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
+    """The options that Uformer weights imply; None for weights of another family.
+
+    `img_size` shows only where it makes windows smaller at the lower levels. Elsewhere it is 128,
+    as in the official test programs, or what the windows need at least; see `UformerSpec`.
+    """
+    embedding = state_dict.get("input_proj.proj.0.weight")
+    output = state_dict.get("output_proj.proj.0.weight")
+    if embedding is None or output is None or "dowsample_0.conv.0.weight" not in state_dict:
+        return None
+    first = [f"{stage}.blocks.0" for stage in STAGES]
+    tables = [state_dict[f"{block}.attn.relative_position_bias_table"] for block in first]
+    windows = [(math.isqrt(table.shape[0]) + 1) // 2 for table in tables[:5]]
+    leff = f"{first[0]}.mlp.linear1.0.weight" in state_dict
+    layer = "linear1.0" if leff else "fc1"
+    hidden = [state_dict[f"{block}.mlp.{layer}.weight"] for block in first]
+    ratio = expansion_factor(((weight.shape[1], weight.shape[0]) for weight in hidden), 4.0)
+    linear = f"{first[0]}.attn.qkv.to_q.weight" in state_dict
+    return {
+        "img_size": _img_size(windows),
+        "in_chans": output.shape[0],
+        "dd_in": embedding.shape[1],
+        "embed_dim": embedding.shape[0],
+        "depths": tuple(len(children_of(state_dict, f"{stage}.blocks.")) for stage in STAGES),
+        "num_heads": tuple(table.shape[1] for table in tables),
+        "win_size": windows[0],
+        "mlp_ratio": 4.0 if ratio is None else ratio,
+        "qkv_bias": f"{first[0]}.attn.qkv.to_q.bias" in state_dict,
+        "token_projection": "linear" if linear else "conv",
+        "token_mlp": "leff" if leff else "ffn",
+        "modulator": "decoderlayer_0.blocks.0.modulator.weight" in state_dict,
+    }
+
+
+def _img_size(windows: Sequence[int]) -> int:
+    """An image size that makes these windows at the five levels."""
+    smallest = 16 * windows[-1]
+    if windows[-1] == windows[0]:
+        return max(128, smallest)
+    sizes = (size for size in range(smallest, smallest + 16))
+    fitting = (size for size in sizes if windows_of(size, windows[0]) == tuple(windows))
+    return next(fitting, smallest)
+
+
+FAMILIES = (Family("uformer", "Uformer", UformerSpec, Uformer, read_uformer_spec),)
