@@ -203,3 +203,24 @@ def test_taken_json_name_is_refused_before_the_work(run: Run, preset: Path, tmp_
     assert "result.json" in errors
     assert not (tmp_path / "run").exists()
     assert (tmp_path / "result.json").read_text() == "mine"
+
+
+def test_full_disk_ends_with_one_message(
+    run: Run, preset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written first when the disk fills up, here the sample picture."""
+    import errno
+    import os
+
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        if os.readlink(f"/proc/self/fd/{handle}").endswith(".png"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, errors = run("train", "--preset", preset, "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 2
+    assert "the disk is full" in errors
+    assert list((tmp_path / "run" / "samples").iterdir()) == []

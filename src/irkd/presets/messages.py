@@ -24,7 +24,8 @@ def describe(
     a key, where a user never wrote them.
     """
     lines = [_line(entry, known or {}, tags) for entry in error.errors()]
-    return f"{what}: " + "; ".join(dict.fromkeys(lines)) + "."
+    message = f"{what}: " + "; ".join(dict.fromkeys(lines))
+    return message if message.endswith("?") else f"{message}."
 
 
 def _line(entry: Any, known: Known, tags: frozenset[str]) -> str:
@@ -39,7 +40,7 @@ def _line(entry: Any, known: Known, tags: frozenset[str]) -> str:
         keys = known.get(tuple(path[:-1]), [])
         hint = suggestion(path[-1], keys)
         if hint:
-            return f"unknown key {key!r}.{hint}".rstrip(".")
+            return f"unknown key {key!r}.{hint}"
         return f"unknown key {key!r}" + (f" (known: {', '.join(keys)})" if keys else "")
     message = entry["msg"].removeprefix("Value error, ")
     given = entry.get("input")

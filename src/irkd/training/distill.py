@@ -17,7 +17,7 @@ from torch import nn
 from irkd.data.sampler import training_loader
 from irkd.environment import choose_device, describe_environment
 from irkd.errors import IrkdError
-from irkd.files import atomic_path, sha256_file, write_text
+from irkd.files import sha256_file, write_bytes, write_text
 from irkd.metrics.protocols import default_protocol
 from irkd.models.base import build_network
 from irkd.models.weights import load_weights, resolve_model, save_network
@@ -274,8 +274,10 @@ class _Session:
         def sample(network: nn.Module, step: int) -> None:
             shown = self.train_pairs if pairs is None else pairs
             picture = sample_picture(network, self.task.teacher, shown, device)
-            with atomic_path(directory.samples / f"step-{step:08d}.png", overwrite=True) as path:
-                cv2.imwrite(str(path), picture[..., ::-1])
+            # Encoded in memory: OpenCV would hide why a file could not be written.
+            _, png = cv2.imencode(".png", picture[..., ::-1])
+            path = directory.samples / f"step-{step:08d}.png"
+            write_bytes(path, png.tobytes(), overwrite=True)
 
         def keep(network: nn.Module, step: int, scores: dict[str, float]) -> None:
             summary = {
