@@ -29,6 +29,9 @@ NAMES = (
     "nafnet_student",
     "nafnet_student_w32",
     "nafnet_local",
+    "drsformer_tiny",
+    "drsformer_student",
+    "drsformer_nomefc",
 )
 
 

@@ -174,7 +174,7 @@ def key_shapes(arch: str) -> dict[str, torch.Tensor]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["nafnet", "restormer"]), st.data())
+@given(st.sampled_from(["nafnet", "restormer", "drsformer"]), st.data())
 def test_weights_of_any_shape_are_read_or_refused(arch: str, data: st.DataObject) -> None:
     weights = dict(key_shapes(arch))
     for key in data.draw(st.lists(st.sampled_from(sorted(weights)), max_size=4)):

@@ -1,4 +1,4 @@
-"""What holds for every variant of the two families."""
+"""What holds for every variant of every family."""
 
 from __future__ import annotations
 
@@ -99,14 +99,18 @@ def test_flat_images_stay_finite_in_low_precision(
         assert network(images).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["restormer", "restormer_biasfree", "nafnet", "nafnet_local"])
+@pytest.mark.parametrize(
+    "name", ["restormer", "restormer_biasfree", "nafnet", "nafnet_local", "drsformer"]
+)
 def test_black_images_give_finite_gradients(name: str) -> None:
     network = variant(name).train()
     network(torch.zeros(2, 3, 16, 16)).square().mean().backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", ["restormer", "restormer_biasfree", "nafnet", "nafnet_local"])
+@pytest.mark.parametrize(
+    "name", ["restormer", "restormer_biasfree", "nafnet", "nafnet_local", "drsformer"]
+)
 def test_autocast_trains(name: str) -> None:
     network = variant(name).train()
     images = degraded(network, 32, 32, batch=2)
@@ -167,7 +171,7 @@ def test_images_of_any_size_are_restored(name: str, size: tuple[int, int]) -> No
     assert restored.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["restormer", "nafnet"])
+@pytest.mark.parametrize("name", ["restormer", "nafnet", "drsformer"])
 def test_memory_layout_of_the_input_changes_nothing(name: str) -> None:
     network = variant(name)
     images = degraded(network, 32, 32, batch=2)

@@ -19,6 +19,7 @@ pytest.importorskip("onnxscript")
 ONE_LEVEL = {"width": 4, "enc_blk_nums": [1], "middle_blk_num": 1, "dec_blk_nums": [1]}
 SHALLOW = {"dim": 4, "num_blocks": [1, 0, 0, 1], "num_refinement_blocks": 0, "heads": [2, 1, 1, 2]}
 
+SPARSE = {"dim": 4, "num_blocks": [0, 0, 0, 1], "heads": [1, 1, 1, 2], "mefc_steps": 1}
 BIASED = {**SHALLOW, "LayerNorm_type": "BiasFree", "bias": True}
 LOCAL = {**ONE_LEVEL, "train_size": [1, 3, 16, 16]}
 
@@ -28,6 +29,7 @@ LOCAL = {**ONE_LEVEL, "train_size": [1, 3, 16, 16]}
     [
         pytest.param("restormer", SHALLOW, id="restormer"),
         pytest.param("nafnet_local", LOCAL, id="nafnet_local"),
+        pytest.param("drsformer", SPARSE, id="drsformer"),
         # Export takes seconds: the variants of the two above wait for the slow tests.
         pytest.param("restormer", BIASED, id="restormer_biasfree", marks=pytest.mark.slow),
         pytest.param("nafnet", ONE_LEVEL, id="nafnet", marks=pytest.mark.slow),

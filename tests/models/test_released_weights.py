@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 from irkd.models.base import create_network, families, family, parameter_count
-from irkd.models.restormer import expansion_factor
+from irkd.models.four_levels import expansion_factor
 
 RESTORMER = {"dim": 48, "num_blocks": [4, 6, 6, 8], "num_refinement_blocks": 4}
 GREY = {"inp_channels": 1, "out_channels": 1}
@@ -42,6 +42,14 @@ RELEASES: list[tuple[str, str, dict[str, Any], int]] = [
             "dec_blk_nums": [2, 2, 2, 2],
         },
         115_982_915,
+    ),
+    ("drsformer", "drsformer", {}, 33_655_424),
+    ("drsformer_nomefc", "drsformer", {"mefc": False}, 32_610_304),
+    (
+        "drsformer_student",
+        "drsformer",
+        {"dim": 24, "num_blocks": [2, 2, 2, 4], "mefc_steps": 2},
+        4_599_380,
     ),
 ]
 IDS = [release[0] for release in RELEASES]

@@ -12,6 +12,7 @@ from irkd.models.taps import TapRecorder, encode, pair_taps
 
 TINY = {
     "restormer": {"dim": 8, "num_blocks": [1, 2, 1, 1], "num_refinement_blocks": 1},
+    "drsformer": {"dim": 8, "num_blocks": [1, 2, 1, 1], "mefc_steps": 2},
     "nafnet": {"width": 4, "enc_blk_nums": [2, 1], "middle_blk_num": 1, "dec_blk_nums": [1, 1]},
 }
 

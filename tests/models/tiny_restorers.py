@@ -17,6 +17,8 @@ SMALL_NAFNET = {
     "dec_blk_nums": [1, 1],
 }
 
+SMALL_DRSFORMER = {"dim": 8, "num_blocks": [1, 1, 1, 1], "mefc_steps": 2}
+
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "restormer": ("restormer", SMALL_RESTORMER),
     "restormer_biasfree": ("restormer", {**SMALL_RESTORMER, "LayerNorm_type": "BiasFree"}),
@@ -27,6 +29,29 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "restormer_grey": ("restormer", {**SMALL_RESTORMER, "inp_channels": 1, "out_channels": 1}),
     "restormer_no_blocks": ("restormer", {"dim": 8, "num_blocks": [1, 0, 1, 0]}),
+    "drsformer": ("drsformer", SMALL_DRSFORMER),
+    "drsformer_plain": (
+        "drsformer",
+        {
+            "dim": 8,
+            "num_blocks": [1, 1, 1, 1],
+            "heads": [2, 1, 4, 8],
+            "bias": True,
+            "LayerNorm_type": "BiasFree",
+            "mefc": False,
+        },
+    ),
+    "drsformer_layers": (
+        "drsformer",
+        {
+            "dim": 8,
+            "num_blocks": [1, 0, 1, 0],
+            "mefc_layers": 2,
+            "mefc_steps": 1,
+            "inp_channels": 1,
+            "out_channels": 1,
+        },
+    ),
     "nafnet": ("nafnet", SMALL_NAFNET),
     "nafnet_one_level": (
         "nafnet",

@@ -40,6 +40,22 @@ def test_res_skd_declares_the_networks_that_the_papers_count() -> None:
     assert all(entry.source for entry in preset.reported)
 
 
+def test_drs_skd_declares_the_networks_that_the_papers_count() -> None:
+    import torch
+
+    preset = load_preset("drs-skd")
+    with torch.device("meta"):
+        teacher, student = (build_network(spec) for spec in (preset.teacher, preset.student))
+    assert parameter_count(teacher) == 33_655_424
+    assert parameter_count(student) == 4_599_380
+    assert (preset.teacher.mefc_steps, preset.student.mefc_steps) == (4, 2)
+    assert preset.training == load_preset("res-skd").training
+    assert preset.methods == load_preset("res-skd").methods
+    figures = {(r.network, r.params_m, r.macs_g) for r in preset.reported if r.macs_g}
+    assert figures == {("teacher", 33.7, 972.0), ("student", 4.6, 132.0)}
+    assert all(entry.source for entry in preset.reported)
+
+
 def test_sharpen_is_the_sharpening_project() -> None:
     preset = load_preset("sharpen")
     training = preset.training

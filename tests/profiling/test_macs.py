@@ -13,6 +13,16 @@ RESTORMER = {
     "teacher": ({"dim": 48, "num_blocks": [4, 6, 6, 8]}, 26_126_644, 619_528_126_464),
     "student": ({"dim": 24, "num_blocks": [1, 2, 2, 4]}, 3_537_482, 85_022_539_776),
 }
+# fvcore's published teacher is 4 times its count at 256x256.
+DRSFORMER = {
+    "teacher": ({}, 33_655_424, 971_919_078_400, 971_956_867_072),
+    "student": (
+        {"dim": 24, "num_blocks": [2, 2, 2, 4], "mefc_steps": 2},
+        4_599_380,
+        131_984_526_592,
+        132_003_400_960,
+    ),
+}
 DEEP = {"enc_blk_nums": [1, 1, 1, 28], "middle_blk_num": 1, "dec_blk_nums": [1, 1, 1, 1]}
 EVEN = {"enc_blk_nums": [2, 2, 4, 8], "middle_blk_num": 12, "dec_blk_nums": [2, 2, 2, 2]}
 # Options, parameters, and at 512x512 the giga-MACs of FlopCounterMode / 2 and of fvcore.
@@ -33,6 +43,19 @@ def test_restormer_counts_as_published(role: str) -> None:
     assert counted.macs == macs
     # Its layer norms are written out by hand: fvcore adds nothing.
     assert counted.fvcore == macs
+
+
+@pytest.mark.parametrize("role", DRSFORMER)
+def test_drsformer_counts_as_published(role: str) -> None:
+    options, parameters, macs, fvcore = DRSFORMER[role]
+    spec = family("drsformer").spec.model_validate({"arch": "drsformer", **options})
+    assert parameter_count(on_meta(spec)) == parameters
+    counted = count(spec, 512, 512)
+    assert counted.macs == macs
+    if role == "teacher":
+        assert 4 * count(spec, 256, 256).fvcore == fvcore
+    else:
+        assert counted.fvcore == fvcore
 
 
 @pytest.mark.parametrize("name", NAFNET)

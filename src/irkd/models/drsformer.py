@@ -231,6 +231,15 @@ class Expert(nn.Module):
         return features, last.get_parameter("weight").flatten(1)
 
 
+class PointwiseExpert(Expert):
+    """The separable convolution of 1 x 1 pixels, whose depthwise layers only scale channels."""
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        first, mix, second, last = (self.op[i].get_parameter("weight") for i in (0, 1, 3, 4))
+        features = F.conv2d(features, mix * first.transpose(0, 1)).relu_()
+        return features, last.flatten(1) * second.flatten()
+
+
 class PoolingExpert(Expert):
     """The expert without weights: the mean of 3 x 3 pixels, at the border of those there are."""
 
@@ -260,7 +269,8 @@ def _experts(channels: int) -> Iterator[Expert]:
 
     for size in (1, 3, 5, 7):
         relu = nn.ReLU(inplace=True)
-        yield Expert(
+        expert = PointwiseExpert if size == 1 else Expert
+        yield expert(
             nn.Sequential(depthwise(size), pointwise(), relu, depthwise(size), pointwise())
         )
     for size in (3, 5, 7):
@@ -273,6 +283,9 @@ class MixtureStep(nn.Module):
 
     The input must not be negative, as after a ReLU; the output is not negative either.
     """
+
+    # As much as several transformer blocks: see `irkd.models.taps.encode`.
+    recomputed = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -113,12 +113,15 @@ class _Reached(Exception):
 
 @contextmanager
 def _recomputed_blocks(network: nn.Module) -> Iterator[None]:
-    """Let every block of the tapped stages keep only its input, and run again for its gradient."""
+    """Let every block of the tapped stages keep only its input, and run again for its gradient.
+
+    So do modules elsewhere that ask for it by an attribute `recomputed`.
+    """
     taps = network.taps()  # type: ignore[operator]
     stages = [network.get_submodule(tap.module) for tap in taps.values()]
     blocks = [
         block for stage in stages if isinstance(stage, nn.Sequential) for block in stage.children()
-    ]
+    ] + [module for module in network.modules() if getattr(module, "recomputed", False)]
     try:
         for block in blocks:
             plain = block.forward
