@@ -76,7 +76,9 @@ class TrainingSection(Section):
 class EvaluationSection(Section):
     """How validation and `irkd evaluate` score by default."""
 
-    protocol: str | None = Field(None, description="a named protocol; null: the task's default")
+    protocol: str | None = Field(
+        default=None, description="a named protocol; null: the task's default"
+    )
     metrics: tuple[str, ...] = ("psnr", "ssim")
 
 

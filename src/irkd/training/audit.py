@@ -24,9 +24,9 @@ def audit(task: DistillTask, degraded: Tensor, reference: Tensor) -> list[dict[s
     features = list(context.student_features.values())
     student = [p for p in task.student.parameters() if p.requires_grad]
     projectors = [p for p in task.methods.parameters() if p.requires_grad]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, weighted in result.weighted.items():
-        places = [[context.restored], features, student, projectors]
+        places: list[list[Tensor]] = [[context.restored], features, [*student], [*projectors]]
         gradients = iter(_gradients(weighted, [tensor for place in places for tensor in place]))
         norms = [_norm([next(gradients) for _ in place]) for place in places]
         value = float(result.terms[name])

@@ -158,9 +158,10 @@ class _Session:
         student = build_network(preset.student)
         if preset.student.weights is not None:
             load_weights(student, resolve_model(preset.student.weights).path)
-        teacher, self.teacher_sha256 = (
-            _load_teacher(preset) if needs_teacher(preset) else (None, None)
-        )
+        teacher: nn.Module | None = None
+        self.teacher_sha256: str | None = None
+        if needs_teacher(preset):
+            teacher, self.teacher_sha256 = _load_teacher(preset)
         torch.manual_seed(seed + 1)
         self.task: DistillTask = build_task(student, preset.methods, teacher)
         _check_patch(preset, self.task)

@@ -11,6 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from irkd.presets.schema import TrainingSection
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
 
 def build_optimizer(
     parameters: Iterable[nn.Parameter], training: TrainingSection
@@ -45,9 +47,9 @@ def build_average(student: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:
+    def update(averages: Tensors, weights: Tensors, updates: Tensor | int) -> None:
         count = int(updates)
         momentum = min(decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(averages, [weight.float() for weight in weights], 1 - momentum)
+        torch._foreach_lerp_(list(averages), [weight.float() for weight in weights], 1 - momentum)
 
     return AveragedModel(student, multi_avg_fn=update, use_buffers=True)

@@ -52,7 +52,7 @@ def score(
         restored = pair.degraded
         if restorer is not None and network is not None:
             with evaluating(network):
-                restored = to_uint8(restorer(pair.degraded.astype(np.float32) / 255))
+                restored = to_uint8(restorer(pair.degraded.astype(np.float32) / np.float32(255)))
         scores = chosen.score(restored, pair.reference, ("psnr", "ssim"))
         psnr.append(scores["psnr_db"])
         ssim.append(scores["ssim"])
