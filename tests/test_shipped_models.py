@@ -1,0 +1,53 @@
+"""The models in the package: small, described, and better than doing nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import irkd
+from irkd.data.pairs import open_pairs
+from irkd.inference.backends import load_network
+from irkd.inference.restorer import Restorer
+from irkd.metrics.full_reference import psnr
+from irkd.metrics.protocols import quantized
+from irkd.models.weights import read_metadata
+from irkd.profiling.macs import count_macs
+
+SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
+
+
+def test_there_are_models_for_the_demo_and_for_restore() -> None:
+    assert {path.stem for path in SHIPPED} >= {"demo-teacher", "general"}
+    assert sum(path.stat().st_size for path in SHIPPED) < 12e6
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_model_says_what_it_is(path: Path) -> None:
+    metadata = read_metadata(path)
+    assert metadata["task"]
+    assert metadata["preset"]
+    assert metadata["training"]["steps"] > 0
+    card = path.with_suffix(".md").read_text()
+    for heading in ("## Made from", "## Scores", "## Weak"):
+        assert heading in card
+    network = load_network(path.stem)
+    assert count_macs(network, 512, 512) <= 30e9
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_model_improves_real_photographs(path: Path) -> None:
+    """By its own task's degradation, on photographs that no training saw."""
+    network = load_network(path.stem)
+    restorer = Restorer(network)
+    pairs = open_pairs("photographs", task=read_metadata(path)["task"])
+    gains = []
+    for index in (1, 2, 3):
+        pair = pairs.load(index)
+        window = (slice(0, 256), slice(0, 256))
+        degraded, reference = pair.degraded[window], pair.reference[window]
+        restored = quantized(restorer(degraded.astype(np.float32) / 255))
+        gains.append(psnr(restored, reference) - psnr(degraded, reference))
+    assert np.mean(gains) > 1.0, gains
