@@ -82,7 +82,7 @@ def test_half_precision_takes_and_gives_float32(
     found = opener(path).run(images.numpy())
     assert found.dtype == np.float32
     difference = np.abs(found - expected(network, images)).max()
-    assert 0 < difference <= 2e-2 * max(2.0, float(np.abs(found).max()))
+    assert 0 < difference <= 4e-3 * max(2.0, float(np.abs(found).max()))
     # The network itself is left as it was.
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
@@ -151,7 +151,7 @@ def test_three_sizes_are_compared_and_none_is_square_twice() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_bound_is_what_it_says(precision: str, network: nn.Module) -> None:
-    bound = {"fp32": 1e-4, "fp16": 2e-2}[precision]
+    bound = {"fp32": 1e-4, "fp16": 4e-3}[precision]
 
     def off_by(share: float) -> Verification:
         def run(images: Any) -> Any:

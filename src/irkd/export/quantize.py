@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from irkd.errors import IrkdError
 from irkd.export import metadata as labels
 from irkd.export.runtimes import require
+from irkd.export.trace import quiet
 from irkd.export.writers import write_onnx
 from irkd.models.apply import to_range
 
@@ -94,23 +92,18 @@ def write_int8_onnx(
 
     floating = path.with_name("intermediate.onnx")
     write_onnx(network, floating, half=False, metadata=None)
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            quantization.quantize_static(
-                str(floating),
-                str(path),
-                Reader(),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=["Conv"],
-                per_channel=True,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-            )
-    finally:
-        logging.root.setLevel(level)
-        floating.unlink()
+    with quiet():
+        quantization.quantize_static(
+            str(floating),
+            str(path),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    floating.unlink()
     onnx = require("onnx", "exporting to int8")
     model = onnx.load(str(path))
     onnx.helper.set_model_props(model, {labels.KEY: labels.encode(metadata)})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +49,7 @@ def write_onnx(
             f"the network's weights take {size / 2**30:.1f} GiB; one ONNX file holds less than 2."
             " Export to safetensors or pt2, or with --precision fp16."
         )
-    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+    with quiet():
         program = onnx_program(trace(network, half=half))
         for node in program.model.graph.all_nodes():
             # Stack traces of whoever exported it: useless to others, and most of a small file.
