@@ -70,7 +70,8 @@ def test_output_in_float32(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["restormer_tiny", "restormer_biasfree", "nafnet_local", "drsformer_student"]
+    "name",
+    ["restormer_tiny", "restormer_biasfree", "nafnet_local", "drsformer_student", "uformer_tiny"],
 )
 def test_reference_path_gives_the_same_output(name: str) -> None:
     recorded, network = loaded(name)

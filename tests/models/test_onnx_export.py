@@ -21,6 +21,12 @@ SHALLOW = {"dim": 4, "num_blocks": [1, 0, 0, 1], "num_refinement_blocks": 0, "he
 
 SPARSE = {"dim": 4, "num_blocks": [0, 0, 0, 1], "heads": [1, 1, 1, 2], "mefc_steps": 1}
 BIASED = {**SHALLOW, "LayerNorm_type": "BiasFree", "bias": True}
+WINDOWED = {
+    "embed_dim": 4,
+    "depths": [1, 1, 1, 1, 2, 1, 1, 1, 2],
+    "num_heads": [1, 1, 1, 1, 2, 1, 1, 1, 2],
+    "win_size": 2,
+}
 LOCAL = {**ONE_LEVEL, "train_size": [1, 3, 16, 16]}
 
 
@@ -33,6 +39,7 @@ LOCAL = {**ONE_LEVEL, "train_size": [1, 3, 16, 16]}
         # Export takes seconds: the variants of the two above wait for the slow tests.
         pytest.param("restormer", BIASED, id="restormer_biasfree", marks=pytest.mark.slow),
         pytest.param("nafnet", ONE_LEVEL, id="nafnet", marks=pytest.mark.slow),
+        pytest.param("uformer", WINDOWED, id="uformer", marks=pytest.mark.slow),
     ],
 )
 def test_one_graph_for_all_sizes(arch: str, options: dict[str, Any], tmp_path: Path) -> None:
@@ -55,9 +62,10 @@ def test_one_graph_for_all_sizes(arch: str, options: dict[str, Any], tmp_path: P
     program.save(path)
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
+    unit = max(8, multiple)
     # Smaller than the pooling windows, larger, and each along one axis only.
-    for batch, shape in ((1, (8, 16)), (3, (56, 64)), (1, (8, 80)), (2, (72, 16))):
-        images = degraded(network, *shape, batch=batch)
+    for batch, rows, columns in ((1, 1, 2), (3, 7, 8), (1, 1, 10), (2, 9, 2)):
+        images = degraded(network, rows * unit, columns * unit, batch=batch)
         found = torch.from_numpy(session.run(None, {name: images.numpy()})[0])
         with torch.inference_mode():
             expected = network(images)

@@ -9,13 +9,16 @@ import pytest
 import spandrel
 import spandrel_extra_arches
 import torch
-from tiny_restorers import SMALL_NAFNET, SMALL_RESTORMER, degraded, shaken
+from tiny_restorers import SMALL_NAFNET, SMALL_RESTORMER, SMALL_UFORMER, degraded, shaken
 from torch import Tensor, nn
 
 from irkd.models.base import create_network
 from irkd.models.weights import load_network_file
 
-# spandrel reads every variant but levels without blocks.
+# spandrel reads every variant but levels without blocks. Its Uformer has an img_size
+# of 256, and a decoder as deep as the encoder.
+MIRRORED = [1, 2, 1, 1, 2, 1, 1, 2, 1]
+SHIFTED = {**SMALL_UFORMER, "depths": MIRRORED, "win_size": 8, "img_size": 256}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "restormer": ("restormer", {**SMALL_RESTORMER, "heads": [1, 2, 4, 8]}),
     "restormer_biasfree": ("restormer", {**SMALL_RESTORMER, "LayerNorm_type": "BiasFree"}),
@@ -32,6 +35,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "nafnet_deep": (
         "nafnet",
         {"width": 6, "enc_blk_nums": [1, 1, 3], "middle_blk_num": 2, "dec_blk_nums": [2, 1, 1]},
+    ),
+    "uformer": ("uformer", SHIFTED),
+    "uformer_plain": (
+        "uformer",
+        {**SHIFTED, "token_mlp": "ffn", "modulator": False, "qkv_bias": False},
     ),
 }
 
@@ -61,9 +69,15 @@ def test_same_file_same_image(
     path = tmp_path / "released.pth"
     torch.save(released(original.state_dict(), form), path)
     peer: nn.Module = loader.load_from_file(path).model.eval()
-    ours = load_network_file(path).eval()
-    # NAFNet pads by itself; Restormer takes multiples of 8.
-    sizes = [(32, 48), (16, 16)] + ([(23, 37)] if arch == "nafnet" else [])
+    asked = {"img_size": 256} if arch == "uformer" else {}
+    ours = load_network_file(path, asked).eval()
+    sizes = {
+        "restormer": [(32, 48), (16, 16)],
+        # It pads by itself.
+        "nafnet": [(32, 48), (16, 16), (23, 37)],
+        # spandrel's takes squares only.
+        "uformer": [(128, 128)],
+    }[arch]
     with torch.inference_mode():
         for height, width in sizes:
             images = degraded(ours, height, width, batch=2)

@@ -43,6 +43,13 @@ RELEASES: list[tuple[str, str, dict[str, Any], int]] = [
         },
         115_982_915,
     ),
+    ("uformer", "uformer", {}, 50_880_946),
+    (
+        "uformer_student",
+        "uformer",
+        {"embed_dim": 16, "depths": [1, 2, 4, 4, 2, 4, 4, 2, 1]},
+        7_855_234,
+    ),
     ("drsformer", "drsformer", {}, 33_655_424),
     ("drsformer_nomefc", "drsformer", {"mefc": False}, 32_610_304),
     (

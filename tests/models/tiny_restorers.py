@@ -17,6 +17,14 @@ SMALL_NAFNET = {
     "dec_blk_nums": [1, 1],
 }
 
+SMALL_UFORMER = {
+    "embed_dim": 4,
+    "depths": [1, 2, 1, 1, 2, 1, 1, 2, 2],
+    "num_heads": [1, 2, 2, 2, 4, 4, 2, 2, 1],
+    "win_size": 2,
+    "drop_path_rate": 0,
+}
+
 SMALL_DRSFORMER = {"dim": 8, "num_blocks": [1, 1, 1, 1], "mefc_steps": 2}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,6 +66,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"width": 6, "enc_blk_nums": [1], "middle_blk_num": 0, "dec_blk_nums": [0]},
     ),
     "nafnet_local": ("nafnet_local", {**SMALL_NAFNET, "train_size": [1, 3, 16, 16]}),
+    "uformer": ("uformer", SMALL_UFORMER),
+    # Windows of 4 pixels, but 2 in the middle; 3 channels more than the image has.
+    "uformer_small_images": (
+        "uformer",
+        {**SMALL_UFORMER, "win_size": 4, "img_size": 32, "dd_in": 6, "qkv_bias": False},
+    ),
+    "uformer_plain": (
+        "uformer",
+        {**SMALL_UFORMER, "token_mlp": "ffn", "modulator": False, "shift_flag": False},
+    ),
 }
 
 
@@ -77,6 +95,13 @@ def shaken(network: nn.Module, seed: int = 0) -> nn.Module:
             else:
                 parameter.add_(0.2 * noise)
     return network
+
+
+def fitting(network: nn.Module, height: int, width: int, batch: int = 1) -> Tensor:
+    """`degraded` of the next size that the network takes."""
+    multiple = int(network.size_multiple)
+    height, width = (-(-side // multiple) * multiple for side in (height, width))
+    return degraded(network, height, width, batch)
 
 
 def degraded(network: nn.Module, height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:

@@ -56,6 +56,22 @@ def test_drs_skd_declares_the_networks_that_the_papers_count() -> None:
     assert all(entry.source for entry in preset.reported)
 
 
+def test_ufor_skd_declares_the_networks_that_the_papers_count() -> None:
+    import torch
+
+    preset = load_preset("ufor-skd")
+    with torch.device("meta"):
+        teacher, student = (build_network(spec) for spec in (preset.teacher, preset.student))
+    assert parameter_count(teacher) == 50_880_946
+    assert parameter_count(student) == 7_855_234
+    assert (preset.teacher.img_size, preset.student.img_size) == (128, 128)
+    assert preset.training == load_preset("res-skd").training
+    assert preset.methods == load_preset("res-skd").methods
+    figures = {(r.network, r.params_m, r.macs_g) for r in preset.reported if r.macs_g}
+    assert figures == {("teacher", 50.9, 347.6), ("student", 7.9, 57.1)}
+    assert all(entry.source for entry in preset.reported)
+
+
 def test_sharpen_is_the_sharpening_project() -> None:
     preset = load_preset("sharpen")
     training = preset.training

@@ -271,12 +271,10 @@ def shift_mask(tokens: Tensor, window: int, shift: int) -> Tensor:
 
     def regions(size: int) -> Tensor:
         position = torch.arange(size, device=tokens.device)
-        region = (position >= size - window).long() + (position >= size - shift)
-        return region.unflatten(0, (-1, window))
+        return (position >= size - window).to(tokens.dtype) + (position >= size - shift)
 
-    rows, columns = regions(tokens.shape[1]), regions(tokens.shape[2])
-    labels = 3 * rows[:, None, :, None] + columns[:, None, :]
-    labels = labels.flatten(2)
+    labels = 3 * regions(tokens.shape[1])[:, None] + regions(tokens.shape[2])
+    labels = F.pixel_unshuffle(labels[None], window).permute(1, 2, 0)
     return (labels[..., None] != labels[..., None, :]).to(tokens.dtype) * -100
 
 
@@ -384,9 +382,11 @@ class LeWinBlock(nn.Module):
         if shift:
             mask = shift_mask(tokens, window, shift)
             tokens = tokens.roll((-shift, -shift), (1, 2))
-        windows = tokens.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3)
-        attended = self.attn(self._modulated(windows.flatten(3, 4)), mask)
-        attended = attended.unflatten(3, (window, window)).transpose(2, 3).reshape(tokens.shape)
+        # Shuffling pixels keeps the shapes of a graph for all sizes simpler than views do.
+        images = F.pixel_unshuffle(tokens.permute(0, 3, 1, 2), window)
+        windows = images.unflatten(1, (-1, window**2)).permute(0, 3, 4, 2, 1)
+        attended = self.attn(self._modulated(windows), mask).permute(0, 4, 3, 1, 2)
+        attended = F.pixel_shuffle(attended.flatten(1, 2), window).permute(0, 2, 3, 1)
         return attended.roll((shift, shift), (1, 2)) if shift else attended
 
     def _attend(self, tokens: Tensor) -> Tensor:
