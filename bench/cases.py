@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.ratios import Ratio, take_turns
-from irkd.data.pairs import open_pairs
+from irkd.data.opening import open_pairs
 from irkd.data.sampler import training_loader
 from irkd.errors import IrkdError
 from irkd.methods.base import methods

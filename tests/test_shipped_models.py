@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import irkd
-from irkd.data.pairs import open_pairs
+from irkd.data.opening import open_pairs
 from irkd.inference.backends import load_network
 from irkd.inference.restorer import Restorer
 from irkd.metrics.full_reference import psnr

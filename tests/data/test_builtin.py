@@ -7,7 +7,7 @@ import pytest
 
 import irkd.data.synthetic
 from irkd.data.degrade import DEGRADATIONS
-from irkd.data.pairs import open_pairs
+from irkd.data.opening import open_pairs
 from irkd.errors import IrkdError
 
 

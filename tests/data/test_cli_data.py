@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from irkd.cli.main import main
-from irkd.data.pairs import open_pairs
+from irkd.data.opening import open_pairs
 
 
 def run(*arguments):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from irkd.data.layouts import DEGRADED_FOLDERS, REFERENCE_FOLDERS
-from irkd.data.pairs import open_pairs
+from irkd.data.opening import open_pairs
 from irkd.data.sampler import training_loader
 from irkd.errors import IrkdError
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import irkd.data.synthetic
-from irkd.data.pairs import Pair, open_pairs
+from irkd.data.opening import open_pairs
+from irkd.data.pairs import Pair
 from irkd.data.sampler import training_loader
 from irkd.errors import IrkdError
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from irkd.data.pairs import PairSource, open_pairs
+from irkd.data.opening import open_pairs
+from irkd.data.pairs import PairSource
 from irkd.data.reading import SUFFIXES, is_image_name, read_image
 from irkd.errors import IrkdError
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from irkd.data.crops import Augmentation
 from irkd.data.folders import FolderPairs
-from irkd.data.pairs import CropSource, Pair, PairSource, SizedSource, open_pairs
+from irkd.data.opening import open_pairs
+from irkd.data.pairs import CropSource, Pair, PairSource, SizedSource
 from irkd.errors import IrkdError
 from irkd.presets.schema import DataSection
 
