@@ -125,7 +125,7 @@ def _recomputed_blocks(network: nn.Module) -> Iterator[None]:
     try:
         for block in blocks:
             plain = block.forward
-            block.forward = functools.partial(checkpoint, plain, use_reentrant=False)  # type: ignore[method-assign]
+            block.forward = functools.partial(checkpoint, plain, use_reentrant=False)
         yield
     finally:
         for block in blocks:
