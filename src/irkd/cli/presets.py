@@ -16,11 +16,14 @@ app = typer.Typer(help="List, show and check presets.", no_args_is_help=True)
 @app.command("list")
 def list_presets(json: JsonOption = None) -> None:
     """The presets that ship with irkd."""
+    from rich import box
     from rich.table import Table
 
     from irkd.presets import load
 
-    table = Table("preset", "task", "teacher", "student", "methods", "")
+    table = Table(box=box.SIMPLE)
+    for column in ("preset", "task", "teacher", "student", "methods"):
+        table.add_column(column, no_wrap=True)
     rows = []
     for name in load.list_presets():
         preset = load.load_preset(name)
@@ -39,7 +42,6 @@ def list_presets(json: JsonOption = None) -> None:
             row["teacher"] or "-",
             preset.student.arch,
             ", ".join(row["methods"]),
-            preset.title,
         )
     stdout().print(table)
     write_json_result(json, {"presets": rows})
