@@ -20,7 +20,7 @@ mkdir -p "$out/photograph"
 python -c "import sys, skimage.data, skimage.io; skimage.io.imsave(sys.argv[1], skimage.data.coffee())" \
     "$out/photograph/coffee.png"
 run irkd data make "$out/rain" --task derain --from "$out/photograph" --seed 5
-run irkd restore "$out/rain/input/coffee.png" --model "$out/distilled" -o "$out/restored.png" --compare
+run irkd restore "$out/rain/input/000001.png" --model "$out/distilled" -o "$out/restored.png" --compare
 
 echo
 echo "The report: $out/report/report.html"
