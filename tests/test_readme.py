@@ -21,7 +21,7 @@ DOCUMENTS = [
 def _commands() -> list[str]:
     found = set()
     for document in DOCUMENTS:
-        text = document.read_text(encoding="utf-8")
+        text = document.read_text(encoding="utf-8").replace("\\\n", " ")
         for block in re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
             found.update(re.findall(r"^(?:\$ )?(irkd [a-z].*?)(?:\s+#.*)?$", block, re.MULTILINE))
         found.update(re.findall(r"`(irkd [a-z][^`\n]*)`", text))
