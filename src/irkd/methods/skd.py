@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from irkd.errors import IrkdError
 from irkd.losses.attention import (
@@ -245,27 +246,41 @@ class SoftKnowledgeDistillation(Method):
         return terms
 
     def _feature_terms(self, context: Context) -> dict[str, Tensor]:
-        """The feature terms that are on, each the mean over all pairs of taps."""
-        reduction = self.parameters_spec.spatial_attention
+        """The feature terms that are on, each the mean over all pairs of taps.
+
+        A pair's normalised and attended copies are several times its features; they are computed
+        again in the backward pass, one pair at a time, instead of being kept for all pairs.
+        """
         values: dict[str, list[Tensor]] = {}
         with outside_autocast(context.restored.device.type):
             for student, teacher in self.projectors(context):
-                found = {}
-                if "kernel" in self.term_weights:
-                    found["kernel"] = self._compare(student, teacher)
-                if "channel_attention" in self.term_weights:
-                    found["channel_attention"] = self._compare_attended(
-                        channel_attention, student.flatten(2), teacher.flatten(2)
-                    )
-                if "spatial_attention" in self.term_weights and reduction != "off":
-                    found["spatial_attention"] = self._compare_attended(
-                        spatial_attention,
-                        reduce_positions(student, reduction),
-                        reduce_positions(teacher, reduction),
-                    )
+                found = checkpoint(
+                    self._pair_terms,
+                    student,
+                    teacher,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
                 for term, value in found.items():
                     values.setdefault(term, []).append(value)
         return {term: torch.stack(each).mean() for term, each in values.items()}
+
+    def _pair_terms(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+        reduction = self.parameters_spec.spatial_attention
+        found = {}
+        if "kernel" in self.term_weights:
+            found["kernel"] = self._compare(student, teacher)
+        if "channel_attention" in self.term_weights:
+            found["channel_attention"] = self._compare_attended(
+                channel_attention, student.flatten(2), teacher.flatten(2)
+            )
+        if "spatial_attention" in self.term_weights and reduction != "off":
+            found["spatial_attention"] = self._compare_attended(
+                spatial_attention,
+                reduce_positions(student, reduction),
+                reduce_positions(teacher, reduction),
+            )
+        return found
 
     def _compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         spec = self.parameters_spec
