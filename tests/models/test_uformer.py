@@ -163,6 +163,7 @@ def test_plans_made_in_inference_serve_training() -> None:
     with torch.inference_mode():
         network(degraded(network, 32, 32))
     network.train()(degraded(network, 32, 32)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_frozen_network_passes_gradients_to_its_input() -> None:

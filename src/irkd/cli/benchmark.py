@@ -253,7 +253,9 @@ def _reported_table(rows: list[Row], height: int, width: int) -> Table:
     """The papers' figures, each with a mark where it can be compared with what was counted."""
     from rich.table import Table
 
-    table = Table(title="what papers report, at 512x512 on their own hardware", title_justify="left")
+    table = Table(
+        title="what papers report, at 512x512 on their own hardware", title_justify="left"
+    )
     table.add_column("network", overflow="fold", min_width=20)
     for name in ("parameters", "MACs", "latency"):
         table.add_column(name, justify="right", no_wrap=True)

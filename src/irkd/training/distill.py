@@ -64,8 +64,8 @@ def distill(
     """
     if not isinstance(preset, Preset):
         preset = load_preset(preset)
-    session = _Session(preset, device, observer or Observer())
-    return session.run(
+    experiment = _Experiment(preset, device, observer or Observer())
+    return experiment.run(
         None if out is None else Path(out), resume, max_seconds, allow_teacher_change
     )
 
@@ -121,19 +121,19 @@ def describe_plan(preset: Preset) -> dict[str, Any]:
 
 def audit_preset(preset: Preset, device: str = "auto") -> list[dict[str, Any]]:
     """The loss audit of the first batch (see training.audit); raises when a term is dead."""
-    session = _Session(preset, device, Observer())
-    batch = next(iter(session.loader(0)))
-    session.task.to(session.accelerator.device)
+    experiment = _Experiment(preset, device, Observer())
+    batch = next(iter(experiment.loader(0)))
+    experiment.task.to(experiment.accelerator.device)
     images = [
-        batch[name].to(session.accelerator.device).float() / 255
+        batch[name].to(experiment.accelerator.device).float() / 255
         for name in ("degraded", "reference")
     ]
-    rows = audit(session.task, *images)
+    rows = audit(experiment.task, *images)
     require_gradients(rows)
     return rows
 
 
-class _Session:
+class _Experiment:
     """Networks, data and device of one run, built from its preset in a fixed order."""
 
     def __init__(self, preset: Preset, device: str, observer: Observer) -> None:
@@ -384,24 +384,24 @@ class _unlocked:
     def __exit__(self, *_: object) -> None: ...
 
 
-def _write_report(directory: RunDirectory, session: _Session, outcome: Outcome) -> None:
+def _write_report(directory: RunDirectory, experiment: _Experiment, outcome: Outcome) -> None:
     """report.md: a page for whoever opens the folder later."""
-    preset = session.preset
+    preset = experiment.preset
     lines = [
         f"# {preset.title or preset.name}",
         "",
         f"- task: {preset.task}; methods: {', '.join(m.name for m in preset.methods)}",
         f"- steps: {outcome.step} of {outcome.steps}"
         + (f" (stopped: {outcome.stopped})" if outcome.stopped else ""),
-        f"- training data: {session.train_pairs.name}, {len(session.train_pairs)} pairs;"
+        f"- training data: {experiment.train_pairs.name}, {len(experiment.train_pairs)} pairs;"
         f" seed {preset.training.seed}",
     ]
-    if outcome.scores and session.validation_pairs is not None:
-        images = min(preset.data.validation_limit, len(session.validation_pairs))
+    if outcome.scores and experiment.validation_pairs is not None:
+        images = min(preset.data.validation_limit, len(experiment.validation_pairs))
         lines.append(
-            f"- validation ({session.validation_pairs.name}, {images} images,"
-            f" protocol {session.protocol}): PSNR {outcome.scores['psnr_db']:.2f} dB,"
+            f"- validation ({experiment.validation_pairs.name}, {images} images,"
+            f" protocol {experiment.protocol}): PSNR {outcome.scores['psnr_db']:.2f} dB,"
             f" SSIM {outcome.scores['ssim']:.4f}"
         )
-    lines += ["", f"Made by `{session._manifest()['command']}`. Samples are in samples/.", ""]
+    lines += ["", f"Made by `{experiment._manifest()['command']}`. Samples are in samples/.", ""]
     write_text(directory.path / "report.md", "\n".join(lines), overwrite=True)
