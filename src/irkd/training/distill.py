@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,7 @@ class _Experiment:
     ) -> RunResult:
         directory = self._directory(out, resume)
         main = self.accelerator.is_main_process
-        lock = directory.locked() if main else _unlocked()
+        lock = directory.locked() if main else nullcontext()
         with lock:
             if main and not resume:
                 directory.write_preset(dump(self.preset))
@@ -316,9 +317,7 @@ class _Experiment:
             )
             rows.append({"network": name, **scores})
         self.observer.table(f"before training, {limit} validation images ({self.protocol})", rows)
-        entries = [{"kind": "before", "step": 0, "images": limit, "rows": rows}]
-        for entry in entries:
-            directory.append_log(entry)
+        directory.append_log({"kind": "before", "step": 0, "images": limit, "rows": rows})
         if self.task.teacher is not None and rows[-1]["psnr_db"] < rows[0]["psnr_db"]:
             self.observer.note(
                 "warning: the teacher scores below its degraded input. Wrong weights, task or"
@@ -376,14 +375,6 @@ def _check_patch(preset: Preset, task: DistillTask) -> None:
             )
 
 
-class _unlocked:
-    """The lock of a process that is not the main one: none."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 def _write_report(directory: RunDirectory, experiment: _Experiment, outcome: Outcome) -> None:
     """report.md: a page for whoever opens the folder later."""
     preset = experiment.preset
@@ -403,5 +394,5 @@ def _write_report(directory: RunDirectory, experiment: _Experiment, outcome: Out
             f" protocol {experiment.protocol}): PSNR {outcome.scores['psnr_db']:.2f} dB,"
             f" SSIM {outcome.scores['ssim']:.4f}"
         )
-    lines += ["", f"Made by `{experiment._manifest()['command']}`. Samples are in samples/.", ""]
+    lines += ["", f"Made by `{command_line()}`. Samples are in samples/.", ""]
     write_text(directory.path / "report.md", "\n".join(lines), overwrite=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from irkd.data.pairs import PairSource
 from irkd.inference.restorer import Restorer
-from irkd.metrics.protocols import protocol
+from irkd.metrics.protocols import protocol, quantized
 from irkd.models.apply import apply_network
 from irkd.report.figures import error_image, sample_grid
 
@@ -52,7 +52,7 @@ def score(
         restored = pair.degraded
         if restorer is not None and network is not None:
             with evaluating(network):
-                restored = to_uint8(restorer(pair.degraded.astype(np.float32) / np.float32(255)))
+                restored = quantized(restorer(pair.degraded.astype(np.float32) / np.float32(255)))
         scores = chosen.score(restored, pair.reference, ("psnr", "ssim"))
         psnr.append(scores["psnr_db"])
         ssim.append(scores["ssim"])
@@ -79,11 +79,6 @@ def sample_picture(
     return sample_grid(columns)
 
 
-def to_uint8(image: NDArray[np.float32]) -> Picture:
-    """Round a [0, 1] image to the 8 bits a file would hold."""
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
 def _centre(image: Picture) -> Picture:
     top = max(0, (image.shape[0] - _SAMPLE_SIZE) // 2)
     left = max(0, (image.shape[1] - _SAMPLE_SIZE) // 2)
@@ -95,4 +90,4 @@ def _restore(network: nn.Module, image: Picture, device: torch.device) -> Pictur
     tensor = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None].to(device)
     with evaluating(network):
         restored = apply_network(network, tensor)[0]
-    return to_uint8(restored.permute(1, 2, 0).float().cpu().numpy())
+    return quantized(restored.permute(1, 2, 0).float().cpu().numpy())
