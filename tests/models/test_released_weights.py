@@ -187,4 +187,5 @@ def test_expansion_factor_reproduces_every_width(factor: float, channels: list[i
 def test_expansion_factor_prefers_the_papers() -> None:
     assert expansion_factor([(24, 63), (48, 127), (96, 255), (192, 510)]) == 2.66
     assert expansion_factor([(48, 96)]) == 2
+    assert expansion_factor([(50, 57)]) == 1.15  # 50 * 1.14 is a little less than 57
     assert expansion_factor([(10, 20), (10, 30)]) is None

@@ -115,7 +115,9 @@ def expansion_factor(sizes: Iterable[tuple[int, int]], preferred: float = 2.66) 
         return None
     lowest = max(hidden / channels for channels, hidden in sizes)
     for digits in range(17):
-        factor = math.ceil(lowest * 10**digits) / 10**digits
-        if fits(factor):
-            return factor
+        first = math.ceil(lowest * 10**digits)
+        # The product with the first may round down to just below the width: 50 * 1.14 < 57.
+        for step in (first, first + 1):
+            if fits(step / 10**digits):
+                return step / 10**digits
     return None
