@@ -71,9 +71,18 @@ def network(family: str, seed: int, value_range: tuple[float, float] = (0.0, 1.0
 
 def build(variant: dict[str, object], student: nn.Module, teacher: nn.Module) -> Method:
     parameters = methods()[str(variant["name"])].parameters.model_validate(variant)
-    setting = Setting(student.taps(), teacher.taps(), student.spec.value_range)
+    setting = Setting(
+        student.taps(),
+        teacher.taps(),
+        student.spec.value_range,
+        student.spec,
+        teacher.spec,
+        "denoise",
+    )
     torch.manual_seed(3)
-    return build_method(parameters, setting)
+    method = build_method(parameters, setting)
+    method.prepare(student)
+    return method
 
 
 @cache
@@ -107,6 +116,7 @@ class Bench:
     def context(self, size: int = 16, count: int = 2, step: int = 0) -> Context:
         """One step on photographs, connected to the student's parameters."""
         degraded, reference = pairs(size, count, self.student.spec.value_range)
+        degraded, reference = self.method.images(degraded, reference, step)
         needs = self.method.needs
         return build_context(self.student, self.teacher, needs, degraded, reference, step=step)
 
@@ -127,7 +137,10 @@ class Bench:
         context.student_features = {k: leaf(v) for k, v in context.student_features.items()}
         if context.teacher_restored is not None:
             context.teacher_restored = function(context.teacher_restored)
+        if context.clean_restored is not None:
+            context.clean_restored = function(context.clean_restored)
         context.teacher_features = {k: function(v) for k, v in context.teacher_features.items()}
+        context.clean_features = {k: function(v) for k, v in context.clean_features.items()}
         return context
 
 
@@ -153,15 +166,20 @@ def twins(variant: dict[str, object], family: str) -> Bench:
 
 
 def between(start: Context, bench_: Bench, share: float) -> Context:
-    """The student `share` of the straight way to the teacher; the reference is the teacher's."""
-    pairs_ = bench_.method.needs.tap_pairs
-    target = start.teacher_restored
+    """The student `share` of the straight way to the teacher; the reference is the teacher's.
+
+    Where the teacher is seen on reference images, its clean features are what the student nears.
+    """
+    needs = bench_.method.needs
+    target = start.clean_restored if needs.teacher_clean else start.teacher_restored
     if target is None:
         target = bench_.teacher(start.degraded).detach()
+    targets = {pair.student: start.teacher_features[pair.teacher] for pair in needs.tap_pairs} | {
+        pair.student: start.clean_features[pair.teacher] for pair in needs.clean_tap_pairs
+    }
     features = {
-        pair.student: (1 - share) * start.student_features[pair.student].detach()
-        + share * start.teacher_features[pair.teacher]
-        for pair in pairs_
+        name: (1 - share) * start.student_features[name].detach() + share * feature
+        for name, feature in targets.items()
     }
     restored = (1 - share) * start.restored.detach() + share * target
     return Context(
@@ -171,7 +189,11 @@ def between(start: Context, bench_: Bench, share: float) -> Context:
         teacher_restored=target,
         student_features={name: value.requires_grad_() for name, value in features.items()},
         teacher_features=start.teacher_features,
-        clean_restored=start.clean_restored,
+        clean_restored=None if start.clean_restored is None else target,
         clean_features=start.clean_features,
         encode=start.encode,
+        student_tail=start.student_tail,
+        teacher_tail=start.teacher_tail,
+        run_student=start.run_student,
+        run_teacher=start.run_teacher,
     )

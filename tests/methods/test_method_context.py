@@ -18,7 +18,10 @@ EVERYTHING = Needs(
     tap_pairs=(PAIR, TapPair("middle", "middle")),
     teacher_taps=("encoder_level2",),
     teacher_clean=True,
+    clean_tap_pairs=(PAIR, TapPair("decoder_level1", "decoder_level1")),
     teacher_encoder=True,
+    tails=True,
+    networks=True,
 )
 
 

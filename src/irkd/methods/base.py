@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from irkd import registry
+from irkd.models.base import NetworkSpec
 from irkd.models.taps import Tap, TapPair
 
 
@@ -34,14 +35,18 @@ class MethodParameters(BaseModel):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built for: the two networks' taps, and the value range of all images.
+    """What a method is built for: the two networks' taps and specs, the task, and the value range
+    of all images.
 
-    `teacher_taps` is None when the preset names no teacher.
+    `teacher_taps` and `teacher_spec` are None when the preset names no teacher.
     """
 
     student_taps: Mapping[str, Tap]
     teacher_taps: Mapping[str, Tap] | None = None
     value_range: tuple[float, float] = (0.0, 1.0)
+    student_spec: NetworkSpec | None = None
+    teacher_spec: NetworkSpec | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,22 @@ class Needs:
 
     teacher: the teacher's output on the degraded images.
     tap_pairs: features of both networks; teacher_taps: further taps of the teacher alone.
-    teacher_clean: the teacher's output and features on the reference images.
+    teacher_clean: the teacher's output on the reference images.
+    clean_tap_pairs: the student's features on the degraded images, to be compared with the
+    teacher's on the reference images.
     teacher_encoder: `Context.encode`.
+    tails: `Context.student_tail` and `Context.teacher_tail`.
+    networks: `Context.run_student` and `Context.run_teacher`.
     """
 
     teacher: bool = False
     tap_pairs: tuple[TapPair, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     teacher_clean: bool = False
+    clean_tap_pairs: tuple[TapPair, ...] = ()
     teacher_encoder: bool = False
+    tails: bool = False
+    networks: bool = False
 
     @property
     def uses_teacher(self) -> bool:
@@ -68,8 +80,16 @@ class Needs:
             or self.tap_pairs
             or self.teacher_taps
             or self.teacher_clean
+            or self.clean_tap_pairs
             or self.teacher_encoder
+            or self.tails
+            or self.networks
         )
+
+
+Encode = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]
+Tail = Callable[[Mapping[str, Tensor]], Tensor]
+Run = Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -79,10 +99,15 @@ class Context:
     degraded, reference, restored, teacher_restored: B x 3 x H x W; `restored` is the student's.
     student_features, teacher_features: the taps asked for, by tap name, B x C x h x w in float32;
     the teacher's carry no gradient.
-    clean_restored, clean_features: the teacher's output and taps on `reference`, when
-    `Needs.teacher_clean`.
-    encode(images, names): the frozen teacher's taps on other images, differentiable with respect to
-    the images, when `Needs.teacher_encoder`.
+    clean_restored, clean_features: the teacher's output (`Needs.teacher_clean`) and taps
+    (`Needs.clean_tap_pairs`) on `reference`.
+
+    Functions are there when asked for. Gradients flow through them to their arguments, and to the
+    student's parameters, never to the teacher's:
+    encode(images, names): the teacher's taps on other images.
+    student_tail(features), teacher_tail(features): a network's output for `degraded` when the
+    outputs of the named taps are replaced by `features`.
+    run_student(images), run_teacher(images): a whole network's output for other images.
     """
 
     degraded: Tensor
@@ -93,8 +118,28 @@ class Context:
     teacher_features: dict[str, Tensor] = field(default_factory=dict)
     clean_restored: Tensor | None = None
     clean_features: dict[str, Tensor] = field(default_factory=dict)
-    encode: Callable[[Tensor, Sequence[str]], dict[str, Tensor]] | None = None
+    encode: Encode | None = None
+    student_tail: Tail | None = None
+    teacher_tail: Tail | None = None
+    run_student: Run | None = None
+    run_teacher: Run | None = None
     step: int = 0
+
+
+@dataclass
+class Interlude:
+    """What a method sees between two steps, in `Method.after_step`.
+
+    degraded, reference: the step's images, float32 in the student's value range. run_student and
+    run_teacher map images to images; neither network's parameters take a gradient, gradients to the
+    images flow. `student` is the student itself, for a method that keeps a history of it.
+    """
+
+    degraded: Tensor
+    reference: Tensor
+    student: nn.Module
+    run_student: Run
+    run_teacher: Run | None
 
 
 class Method(nn.Module):
@@ -120,6 +165,39 @@ class Method(nn.Module):
     def forward(self, context: Context) -> dict[str, Tensor]:
         """The unweighted scalar of every term in `term_weights`."""
         raise TypeError(f"{type(self).__name__} defines no forward")
+
+    # What follows is for methods that do more than compare; most leave it as it is.
+
+    def prepare(self, student: nn.Module) -> None:
+        """Called once with the untrained student, before the first step of a new run."""
+
+    def images(self, degraded: Tensor, reference: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The images of this step, for a method that supplies its own (data-free distillation).
+
+        float32 in the student's value range, B x 3 x H x W.
+        """
+        return degraded, reference
+
+    def after_step(self, interlude: Interlude, step: int) -> None:
+        """Called after the optimizer's step: generators and history models are updated here.
+
+        What it computes must be the same in every process of a parallel run, or be exchanged.
+        """
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the method trains itself in `after_step`.
+
+        The main optimizer leaves them out. The state of an optimizer of the method's own goes
+        through `get_extra_state` and `set_extra_state`, and so into the checkpoint.
+        """
+        return []
+
+    def trained_taps(self, step: int) -> tuple[str, ...] | None:
+        """None: the whole student learns. Tap names: only what lies before those taps does.
+
+        While a method names taps, its terms alone count (FitNets' first stage).
+        """
+        return None
 
 
 @dataclass(frozen=True)

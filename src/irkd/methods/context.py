@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from irkd.errors import IrkdError
-from irkd.methods.base import Context, Needs
+from irkd.methods.base import Context, Interlude, Needs
 from irkd.models.apply import from_range, to_range
-from irkd.models.taps import TapRecorder, encode
+from irkd.models.taps import TapRecorder, encode, tail
 
 
 def union(needs: Iterable[Needs]) -> Needs:
     """What several methods need together, each tap once, in the order first asked for."""
     needs = tuple(needs)
+
+    def any_of(name: str) -> bool:
+        return any(getattr(one, name) for one in needs)
+
+    def all_of(name: str) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(item for one in needs for item in getattr(one, name)))
+
     return Needs(
-        teacher=any(one.teacher for one in needs),
-        tap_pairs=tuple(dict.fromkeys(pair for one in needs for pair in one.tap_pairs)),
-        teacher_taps=tuple(dict.fromkeys(name for one in needs for name in one.teacher_taps)),
-        teacher_clean=any(one.teacher_clean for one in needs),
-        teacher_encoder=any(one.teacher_encoder for one in needs),
+        teacher=any_of("teacher"),
+        tap_pairs=all_of("tap_pairs"),
+        teacher_taps=all_of("teacher_taps"),
+        teacher_clean=any_of("teacher_clean"),
+        clean_tap_pairs=all_of("clean_tap_pairs"),
+        teacher_encoder=any_of("teacher_encoder"),
+        tails=any_of("tails"),
+        networks=any_of("networks"),
     )
 
 
@@ -35,6 +46,19 @@ def freeze(teacher: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
+@contextlib.contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """No parameter of `network` takes a gradient within."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
 def build_context(
     student: nn.Module,
     teacher: nn.Module | None,
@@ -42,6 +66,7 @@ def build_context(
     degraded: Tensor,
     reference: Tensor,
     *,
+    teacher_restored: Tensor | None = None,
     step: int = 0,
 ) -> Context:
     """Run the student once, and the frozen teacher as far as `needs` asks.
@@ -49,9 +74,10 @@ def build_context(
     degraded, reference: B x 3 x H x W in the student's value range, H and W multiples of both
     networks' `size_multiple`. The teacher is fed, and its output returned, through its own value
     range; it is frozen (eval mode, no gradient of its parameters) whatever state it arrives in, and
-    runs without gradient but in `Context.encode`. The teacher stops at the last tap asked for when
-    its output is not needed. Under autocast both networks run in the lower precision, and
-    everything in the context is float32.
+    runs without gradient but in the context's functions. The teacher stops at the last tap asked
+    for when its output is not needed; where `teacher_restored` gives its output for the degraded
+    images already, it does not run for that. Under autocast both networks run in the lower
+    precision, and everything in the context is float32.
 
     Raises IrkdError when the methods need a teacher and there is none.
     """
@@ -60,9 +86,14 @@ def build_context(
     if needs.uses_teacher:
         if teacher is None:
             raise IrkdError("the methods learn from a teacher, but none is given.")
+        guide = _Teacher(teacher, student.spec.value_range)  # type: ignore[union-attr, arg-type]
         # First, while the student's activations do not yet fill the memory.
-        taught = _run_teacher(teacher, needs, degraded, reference, student.spec.value_range)  # type: ignore[union-attr, arg-type]
-    taps = dict.fromkeys(pair.student for pair in needs.tap_pairs)
+        taught = guide.run(needs, degraded, reference, teacher_restored)
+    if needs.tails:
+        taught["student_tail"] = lambda features: tail(student, degraded, features).float()
+    if needs.networks:
+        taught["run_student"] = lambda images: student(images).float()
+    taps = dict.fromkeys(pair.student for pair in (*needs.tap_pairs, *needs.clean_tap_pairs))
     with TapRecorder(student, taps) as recorded:
         restored = student(degraded).float()
     return Context(
@@ -70,39 +101,89 @@ def build_context(
     )
 
 
-def _run_teacher(
-    teacher: nn.Module,
-    needs: Needs,
-    degraded: Tensor,
-    reference: Tensor,
-    student_range: tuple[float, float],
-) -> dict[str, Any]:
-    """The fields of a Context that the teacher fills."""
-    freeze(teacher)
-    taps = tuple(dict.fromkeys([*(p.teacher for p in needs.tap_pairs), *needs.teacher_taps]))
-    teacher_range: tuple[float, float] = teacher.spec.value_range  # type: ignore[union-attr, assignment]
-    into, back = _conversion(student_range, teacher_range)
+def build_interlude(
+    student: nn.Module, teacher: nn.Module | None, degraded: Tensor, reference: Tensor
+) -> Interlude:
+    """What methods see between steps; degraded, reference as in `build_context`."""
+    guide = None if teacher is None else _Teacher(teacher, student.spec.value_range)  # type: ignore[union-attr, arg-type]
+    return Interlude(
+        degraded.float(),
+        reference.float(),
+        student,
+        lambda images: student(images).float(),
+        None if guide is None else guide.restore,
+    )
 
-    def run(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with TapRecorder(teacher, taps) as features:
-            output = teacher(into(images))
-        return back(output.float()), _float(features)
 
-    def encode_images(images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        return _float(encode(teacher, into(images), names))
+class _Teacher:
+    """The frozen teacher, fed and read in the student's value range."""
 
-    taught: dict[str, Any] = {}
-    with torch.no_grad():
-        if needs.teacher:
-            taught["teacher_restored"], taught["teacher_features"] = run(degraded)
-        elif taps:
-            taught["teacher_features"] = encode_images(degraded, taps)
-        if needs.teacher_clean:
-            taught["clean_restored"], taught["clean_features"] = run(reference)
-    if needs.teacher_encoder:
-        taught["encode"] = encode_images
-    return taught
+    def __init__(self, teacher: nn.Module, student_range: tuple[float, float]) -> None:
+        freeze(teacher)
+        self.teacher = teacher
+        self.into, self.back = _conversion(student_range, teacher.spec.value_range)  # type: ignore[union-attr, arg-type]
 
+    def run(
+        self, needs: Needs, degraded: Tensor, reference: Tensor, teacher_restored: Tensor | None
+    ) -> dict[str, Any]:
+        """The fields of a Context that the teacher fills."""
+        taps = dict.fromkeys([*(p.teacher for p in needs.tap_pairs), *needs.teacher_taps])
+        clean_taps = dict.fromkeys(pair.teacher for pair in needs.clean_tap_pairs)
+        output = needs.teacher and teacher_restored is None
+        taught: dict[str, Any] = {}
+        with torch.no_grad():
+            first = (degraded, output, tuple(taps))
+            second = (reference, needs.teacher_clean, tuple(clean_taps))
+            (restored, features), (clean, clean_features) = self._both(first, second)
+        taught["teacher_restored"] = restored if output else teacher_restored
+        taught["teacher_features"] = features
+        taught["clean_restored"], taught["clean_features"] = clean, clean_features
+        if needs.teacher_encoder:
+            taught["encode"] = self.encode
+        if needs.tails:
+            taught["teacher_tail"] = lambda features: self.tail(degraded, features)
+        if needs.networks:
+            taught["run_teacher"] = self.restore
+        return taught
+
+    def _both(self, *passes: Pass) -> tuple[Seen, ...]:
+        """Both passes; in one batch on a GPU, which a small batch leaves idle, if memory allows."""
+        images = [one[0] for one in passes]
+        if images[0].is_cuda and all(output or taps for _, output, taps in passes):
+            taps = tuple(dict.fromkeys(name for one in passes for name in one[2]))
+            output = any(one[1] for one in passes)
+            try:
+                restored, features = self._see(torch.cat(images), output, taps)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+            else:
+                outputs = (None,) * 2 if restored is None else restored.chunk(2)
+                halves = {name: feature.chunk(2) for name, feature in features.items()}
+                return tuple(
+                    (outputs[i], {name: halves[name][i] for name in passes[i][2]}) for i in (0, 1)
+                )
+        return tuple(self._see(*one) for one in passes)
+
+    def _see(self, images: Tensor, output: bool, taps: Sequence[str]) -> Seen:
+        if output:
+            with TapRecorder(self.teacher, taps) as features:
+                restored = self.restore(images)
+            return restored, _float(features)
+        return None, self.encode(images, taps) if taps else {}
+
+    def encode(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        return _float(encode(self.teacher, self.into(images), names))
+
+    def tail(self, images: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        return self.back(tail(self.teacher, self.into(images), features).float())
+
+    def restore(self, images: Tensor) -> Tensor:
+        return self.back(self.teacher(self.into(images)).float())
+
+
+# Images, whether the output is wanted, and the taps wanted; then what was seen of them.
+Pass = tuple[Tensor, bool, Sequence[str]]
+Seen = tuple[Tensor | None, dict[str, Tensor]]
 
 Conversion = Callable[[Tensor], Tensor]
 

@@ -163,3 +163,30 @@ def encode(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str
             for handle in handles:
                 handle.remove()
     return dict(features)
+
+
+def tail(network: nn.Module, images: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    """The network's output for `images` when its taps' outputs are replaced by `features`.
+
+    features: by tap name, each of the shape that the tap has for `images`. Replaced stages are not
+    run. Of a U-shaped network all skips must be replaced to cut it in two: every encoder level and
+    the middle. Differentiable with respect to `features`.
+    """
+    taps = network.taps()  # type: ignore[operator]
+    missing = [name for name in features if name not in taps]
+    if missing:
+        raise IrkdError(f"the network has no tap {missing[0]!r}. Its taps: {', '.join(taps)}.")
+    modules = {name: network.get_submodule(taps[name].module) for name in features}
+    try:
+        for name, module in modules.items():
+            module.forward = _given(features[name])
+        output: Tensor = network(images)
+        return output
+    finally:
+        for module in modules.values():
+            # Uncovers the class's own forward again.
+            module.__dict__.pop("forward", None)
+
+
+def _given(feature: Tensor) -> Callable[..., Tensor]:
+    return lambda *_arguments, **_named: feature

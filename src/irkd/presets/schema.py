@@ -53,6 +53,11 @@ class TrainingSection(Section):
     average: float | None = Field(
         0.999, gt=0, lt=1, description="decay of the weight average; null switches it off"
     )
+    balance: Literal["none", "grad_norm_at_init"] = Field(
+        "none",
+        description="grad_norm_at_init: a term of weight w gets w times the gradient norm of the"
+        " reconstruction term, measured on the first batch",
+    )
     select: Literal["last", "psnr", "ssim"] = Field(
         "last", description="the weights kept: the last, or the best of validation by this metric"
     )

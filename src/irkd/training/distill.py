@@ -164,7 +164,7 @@ class _Experiment:
         if needs_teacher(preset):
             teacher, self.teacher_sha256 = _load_teacher(preset)
         torch.manual_seed(seed + 1)
-        self.task: DistillTask = build_task(student, preset.methods, teacher)
+        self.task: DistillTask = build_task(student, preset.methods, teacher, preset.task)
         _check_patch(preset, self.task)
         built_in = self.validation_pairs is not None and self.validation_pairs.name in BUILT_IN
         self.protocol = (

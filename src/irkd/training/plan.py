@@ -59,7 +59,7 @@ def memory_estimate_mib(preset: Preset) -> float:
     with torch.device("meta"):
         student = build_network(preset.student)
         teacher = None if teacher_spec is None else build_network(teacher_spec)
-        task = build_task(student, preset.methods, teacher)
+        task = build_task(student, preset.methods, teacher, preset.task)
         channels: int = student.in_channels  # type: ignore[assignment]
         images = torch.empty(micro_batch, channels, training.patch, training.patch)
     kept: dict[int, int] = {}
@@ -86,4 +86,4 @@ def needs_teacher(preset: Preset) -> bool:
     with torch.device("meta"):
         student = build_network(preset.student)
         teacher = None if preset.teacher is None else build_network(preset.teacher)
-        return build_task(student, preset.methods, teacher).needs.uses_teacher
+        return build_task(student, preset.methods, teacher, preset.task).needs.uses_teacher

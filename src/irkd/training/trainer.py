@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from irkd.errors import IrkdError
 from irkd.presets.schema import TrainingSection
 from irkd.report.run_directory import RunDirectory
+from irkd.training.balance import balance_terms
 from irkd.training.checkpoint import load_newest, save_checkpoint
 from irkd.training.observer import Observer
 from irkd.training.optimization import build_average, build_optimizer, learning_rate
@@ -78,8 +80,7 @@ class Trainer:
         self.accelerator, self.hooks, self.observer = accelerator, hooks, observer
         self.identity = identity
         task.to(accelerator.device)
-        parameters = [p for p in task.parameters() if p.requires_grad]
-        optimizer = build_optimizer(parameters, training)
+        optimizer = build_optimizer(task.trained_parameters(), training)
         self.average = build_average(task.student, training.average) if training.average else None
         self.task = task
         self.wrapped, self.optimizer = accelerator.prepare(task, optimizer)
@@ -133,6 +134,8 @@ class Trainer:
         with self._stop_signals():
             if self.step == 0:
                 self._on_main(lambda: self.hooks.sample(self.network, 0))
+                if self.training.balance == "grad_norm_at_init":
+                    self._balance()
             batches = iter(self.hooks.loader(self.step)) if self.step < self.steps else iter(())
             meter = _Meter(self.elapsed)
             while self.step < self.steps and self._stop is None:
@@ -166,6 +169,21 @@ class Trainer:
         self.observer.finished()
         return Outcome(self.step, self.steps, self._stop, scores)
 
+    def _balance(self) -> None:
+        """Scale the terms by their gradients on the first batch, alike in all processes."""
+        batch = next(iter(self.hooks.loader(0)))
+        images = [
+            batch[name].to(self.accelerator.device).float() / 255
+            for name in ("degraded", "reference")
+        ]
+        scales: list[Any] = [balance_terms(self.task, *images)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(scales)
+        self.task.scales = scales[0]
+        self._on_main(
+            lambda: self.run.append_log({"kind": "balance", "step": 0, "scales": scales[0]})
+        )
+
     def _train_step(self, batch: Batch) -> tuple[StepResult, float]:
         rate = learning_rate(self.training, self.step, self.steps)
         for group in self.optimizer.param_groups:
@@ -185,6 +203,7 @@ class Trainer:
                 # accelerate divides by the number of parts: the mean over the whole batch.
                 self.accelerator.backward(result.loss)
                 results.append(StepResult(result.loss.detach(), result.terms, {}))
+        self.task.drop_untrained_gradients(self.step)
         limit = self.training.clip_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), limit)
         result = _mean(results)
@@ -193,6 +212,7 @@ class Trainer:
             self.optimizer.step()
             if self.average is not None and not self.optimizer.step_was_skipped:
                 self.average.update_parameters(self.task.student)
+            self.task.after_step(degraded, reference, self.step)
         return result, float(norm) if norm is not None else math.nan
 
     def _is_finite(self, result: StepResult, norm: Tensor | None) -> bool:
