@@ -12,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from irkd import registry
 from irkd.errors import IrkdError
+from irkd.presets.merge import merge
 from irkd.presets.messages import Known, describe
-from irkd.presets.schema import Preset, preset_model
+from irkd.presets.schema import Preset, Release, Reported, preset_model
+from irkd.presets.tasks import choose_task, inherited_tasks, task_names
 
 
 def library() -> Path:
@@ -26,17 +28,34 @@ def list_presets() -> list[str]:
     return sorted(path.stem for path in library().glob("*.yaml"))
 
 
-def load_preset(name: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Preset:
-    """The resolved preset called `name`, or in the file `name`.
+def load_preset(
+    name: str | Path,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+    *,
+    task: str | None = None,
+) -> Preset:
+    """The resolved preset called `name`, or in the file `name`, for `task` (else its own).
 
     `overrides`: strings `a.b=value` as after `--set` (the value is YAML), or a mapping of dotted
-    keys to values. List items are named by number: `methods.0.weight=2`.
+    keys to values. List items are named by number: `methods.0.weight=2`. A `task` among them counts
+    as `task` does.
     """
-    return validate(apply_overrides(read_resolved(name), overrides), str(name))
+    pairs = parse_overrides(overrides)
+    task = next((value for key, value in reversed(pairs) if key == "task"), task)
+    return validate(apply_overrides(read_resolved(name, task), dict(pairs)), str(name))
 
 
-def read_resolved(name: str | Path) -> dict[str, Any]:
-    """The preset as a plain mapping, with its parent merged in, before validation."""
+def preset_tasks(name: str | Path) -> list[str]:
+    """The tasks that the preset has settings for, its own first."""
+    return task_names(_read_with_parent(name))
+
+
+def read_resolved(name: str | Path, task: str | None = None) -> dict[str, Any]:
+    """The preset as a plain mapping, its parent and its task's part merged, before validation."""
+    return choose_task(_read_with_parent(name), task, str(name))
+
+
+def _read_with_parent(name: str | Path) -> dict[str, Any]:
     path = _find(name)
     content = _read_mapping(path)
     parent = content.get("extends")
@@ -48,9 +67,11 @@ def read_resolved(name: str | Path) -> dict[str, Any]:
     base = _read_mapping(_find(beside if beside.is_file() else parent))
     if base.get("extends") is not None:
         raise IrkdError(f"{path}: extends {parent!r}, which extends another; one parent at most.")
-    # `reported` figures belong to the configuration that the paper describes, not to variants.
+    # `reported` figures and ablations belong to the configuration described, not to variants.
     base.pop("reported", None)
-    return _merge(base, content)
+    base.pop("ablation", None)
+    base = inherited_tasks(base, content)
+    return merge(base, content)
 
 
 def validate(content: dict[str, Any], what: str) -> Preset:
@@ -65,14 +86,17 @@ def apply_overrides(
     content: dict[str, Any], overrides: Iterable[str] | Mapping[str, Any]
 ) -> dict[str, Any]:
     """A copy of `content` with dotted keys set. See `load_preset`."""
-    if isinstance(overrides, Mapping):
-        pairs = list(overrides.items())
-    else:
-        pairs = [_parse_override(text) for text in overrides]
     content = copy.deepcopy(content)
-    for key, value in pairs:
+    for key, value in parse_overrides(overrides):
         _set(content, key, value)
     return content
+
+
+def parse_overrides(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Dotted keys and their values, in the order given. See `load_preset`."""
+    if isinstance(overrides, Mapping):
+        return list(overrides.items())
+    return [_parse_override(text) for text in overrides]
 
 
 def dump(preset: Preset) -> str:
@@ -129,18 +153,6 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def _merge(base: Any, content: Any) -> Any:
-    """Mappings merge key by key, unless they name another arch; everything else is replaced."""
-    if not (isinstance(base, dict) and isinstance(content, dict)):
-        return content
-    if "arch" in content and content["arch"] != base.get("arch"):
-        return content
-    merged = dict(base)
-    for key, value in content.items():
-        merged[key] = _merge(base[key], value) if key in base else value
-    return merged
-
-
 def _parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -179,7 +191,10 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
 
 def _known_keys() -> Known:
     model = preset_model()
-    known: Known = {(): list(model.model_fields)}
+    known: Known = {(): [*model.model_fields, "tasks"]}
+    for position in range(8):
+        known[("releases", str(position))] = list(Release.model_fields)
+        known[("reported", str(position))] = list(Reported.model_fields)
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             known[(name,)] = list(field.annotation.model_fields)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from irkd import registry
 
@@ -29,6 +37,49 @@ class DataSection(Section):
     count: int = Field(400, ge=1, description="images of the procedural set")
     size: int = Field(256, ge=32, description="height and width of a procedural image")
     validation_limit: int = Field(16, ge=1, description="validation images at most")
+    variants: int | None = Field(
+        None,
+        ge=1,
+        description="fixed ways in which each clean image is degraded in turn; null: anew for"
+        " every crop",
+    )
+    teacher_cache: Literal["off", "build", "use"] = Field(
+        "off",
+        description="the teacher's output images on disk: build makes what is missing before"
+        " training, use expects all to be there",
+    )
+    teacher_context: Literal["crop", "full"] = Field(
+        "crop",
+        description="what the teacher sees: the crop (run in every step), or the full image (run"
+        " once, from the cache); networks with global statistics restore them differently",
+    )
+    teacher_storage: Literal["float16", "uint8"] = Field(
+        "float16",
+        description="how outputs are kept: float16 to about 77 dB, uint8 to 58.9 dB in half the"
+        " room",
+    )
+    teacher_cache_folder: str | None = Field(
+        None, description="null: teacher_outputs in $IRKD_CACHE or the user's cache folder"
+    )
+
+    @field_validator("teacher_cache", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
+        return "off" if value is False else value
+
+    @model_validator(mode="after")
+    def _context_is_declared(self) -> DataSection:
+        if self.teacher_cache != "off" and self.teacher_context != "full":
+            raise ValueError(
+                f"teacher_cache {self.teacher_cache} keeps the teacher's output for full images:"
+                " set teacher_context: full beside it (--cache-teacher sets both)"
+            )
+        if self.teacher_cache == "off" and self.teacher_context == "full":
+            raise ValueError(
+                "teacher_context full comes from a cache: set teacher_cache: build or use"
+                " (--cache-teacher sets both)"
+            )
+        return self
 
 
 class TrainingSection(Section):
@@ -102,6 +153,72 @@ class Reported(Section):
     note: str | None = None
 
 
+class AblationRow(Section):
+    """One row of an ablation: the preset with some keys set otherwise."""
+
+    name: str = Field(min_length=1)
+    set: dict[str, Any] = Field(
+        default_factory=dict,
+        description="a part of a preset, merged over it as `extends` does; lists are replaced",
+    )
+
+
+class AblationSection(Section):
+    """What `irkd distill --ablate` runs: every row with every seed, on the same data."""
+
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    equal: tuple[Literal["steps", "time"], ...] = Field(
+        ("steps",),
+        min_length=1,
+        description="steps: all rows take training.steps. time: all rows take the time that row"
+        " `time_of` needs for training.steps, by the measured cost of a step",
+    )
+    time_of: str | None = Field(None, description="a row's name; null: the first row")
+    rows: tuple[AblationRow, ...] = Field(
+        min_length=2, description="the first row is what the others are compared with"
+    )
+
+    @model_validator(mode="after")
+    def _rows_have_names_of_their_own(self) -> AblationSection:
+        names = [row.name for row in self.rows]
+        if len(set(names)) != len(names):
+            raise ValueError("two rows have the same name")
+        if self.time_of is not None and self.time_of not in names:
+            raise ValueError(f"time_of {self.time_of!r} is no row; rows: {', '.join(names)}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("a seed stands twice")
+        return self
+
+
+class Release(Section):
+    """Weights that a network's authors have released. irkd ships and mirrors none of them.
+
+    Where a program can fetch the file, `url` and `sha256` say from where and what must come; else
+    a person downloads it from `page`.
+    """
+
+    file: str = Field(
+        pattern=r"(?i)^[\w][\w .()+-]*\.(pth|pt|ckpt|safetensors)$",
+        description="the file's name, as its authors' programs call it",
+    )
+    page: str = Field(pattern=r"^https?://\S+$", description="where its authors offer it")
+    trained_on: str | None = Field(None, min_length=1, description="the data it was trained on")
+    url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="the file itself, for programs"
+    )
+    sha256: str | None = Field(None, pattern=r"^[0-9a-fA-F]{64}$")
+    options: dict[str, Any] = Field(
+        {}, description="options of the teacher that are others with this file"
+    )
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _fetchable_with_checksum(self) -> Release:
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError("url and sha256 belong together; without them, page alone is shown")
+        return self
+
+
 Task = Literal["derain", "deblur", "dehaze", "denoise", "jpeg", "general"]
 
 
@@ -118,6 +235,12 @@ class Preset(Section):
     training: TrainingSection
     evaluation: EvaluationSection = EvaluationSection()
     reported: tuple[Reported, ...] = ()
+    releases: tuple[Release, ...] | None = Field(
+        None,
+        description="the teacher's released weights for this task, the recommended first; an empty"
+        " list: there are none",
+    )
+    ablation: AblationSection | None = None
     extends: str | None = Field(None, description="the preset this one was made from")
 
     @model_validator(mode="after")
@@ -128,6 +251,41 @@ class Preset(Section):
         if len(set(names)) != len(names):
             raise ValueError("methods: each may be named once")
         return self
+
+    @model_validator(mode="after")
+    def _outputs_are_held_to_something(self) -> Preset:
+        for method in self.methods:
+            if method.needs_reconstruction is None:
+                continue
+            # The steps at which something may cease to count: its first, and the others' last.
+            steps = {method.start, *(other.stop for other in self.methods if other.stop)}
+            for step in sorted(step for step in steps if method.weight_at(step) > 0):
+                if not any(m.reconstructs and m.weight_at(step) > 0 for m in self.methods):
+                    raise ValueError(
+                        f"methods: {method.name} needs a reconstruction term beside it (from step"
+                        f" {step} on there is none), since {method.needs_reconstruction}. Give it"
+                        " `reconstruction: 1`, or add the method response"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _releases_fit_the_teacher(self) -> Preset:
+        for position, release in enumerate(self.releases or ()):
+            if not release.options:
+                continue
+            if self.teacher is None:
+                raise ValueError(f"releases.{position}.options: there is no teacher")
+            try:
+                teacher_with(self.teacher, release.options)
+            except ValidationError as error:
+                wrong = "; ".join(f"{entry['loc'][-1]}: {entry['msg']}" for entry in error.errors())
+                raise ValueError(f"releases.{position}.options: {wrong}") from error
+        return self
+
+
+def teacher_with(teacher: Any, options: dict[str, Any]) -> Any:
+    """The network spec `teacher` with some options changed, validated."""
+    return type(teacher).model_validate({**teacher.model_dump(), **options})
 
 
 @cache
