@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -18,6 +19,10 @@ class MethodParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    #: Why the method leaves the output undetermined unless a reconstruction term stands beside it;
+    #: None where it does not.
+    needs_reconstruction: ClassVar[str | None] = None
+
     name: str
     weight: float = Field(1.0, ge=0, description="factor on all terms of the method")
     start: int = Field(0, ge=0, description="first step at which the method counts")
@@ -31,6 +36,11 @@ class MethodParameters(BaseModel):
         if self.ramp == 0:
             return self.weight
         return self.weight * min(1.0, (step - self.start + 1) / self.ramp)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether a term holds the student's output images to others, value by value."""
+        return bool(getattr(self, "reconstruction", 1.0) > 0)
 
 
 @dataclass(frozen=True)
@@ -148,7 +158,9 @@ class Method(nn.Module):
     Subclasses set `needs`, `term_weights` (term to weight inside the method) and, where it is not
     0, `floors` (term to its value when the student equals the teacher; nan where that depends on
     the features). `not_monotone` names the terms that need not fall along the straight path from
-    student to teacher, `batch_dependent` those whose value depends on the batch size by design.
+    student to teacher, `batch_dependent` those whose value depends on the batch size by design,
+    `size_dependent` those whose value depends on the images' size. `term_taps` names the student's
+    taps that a term looks at, where it does not look at all of the method's.
     """
 
     needs: Needs
@@ -156,6 +168,8 @@ class Method(nn.Module):
     floors: dict[str, float]
     not_monotone: frozenset[str] = frozenset()
     batch_dependent: frozenset[str] = frozenset()
+    size_dependent: frozenset[str] = frozenset()
+    term_taps: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, parameters: MethodParameters) -> None:
         super().__init__()

@@ -48,6 +48,10 @@ class ResponseParameters(MethodParameters):
     )
     eps: float = Field(1e-3, gt=0, description="charbonnier is sqrt(d^2 + eps^2)")
 
+    @property
+    def reconstructs(self) -> bool:
+        return self.reconstruction > 0 or self.distillation > 0
+
     @model_validator(mode="after")
     def _perceptual_has_weights(self) -> ResponseParameters:
         if self.perceptual and self.vgg19 is None:
