@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,21 @@ def progress() -> Progress:
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output: the first column is text, the others are numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for position, title in enumerate(header):
+        table.add_column(
+            title, justify="right" if position else "left", overflow="fold", no_wrap=False
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    stdout().print(table)
 
 
 def write_check(path: Path | None, *, overwrite: bool = False) -> None:

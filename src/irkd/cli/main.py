@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "restore",
     "train",
+    "compare",
     "presets",
     "data",
 )

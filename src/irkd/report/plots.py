@@ -40,6 +40,7 @@ _STYLE: Any = {
     **dict.fromkeys(("xtick.color", "ytick.color"), _INK),
 }
 _MOST_POINTS = 400
+_DASHES = ("-", "--", ":")
 
 Log = Sequence[Mapping[str, Any]]
 
@@ -80,29 +81,62 @@ def training_curves(
     """A field of the training logs over steps, one line a run; None where no log has it."""
     with rc_context({**_STYLE, "svg.hashsalt": f"{kind} {field}"}):
         figure, axes = _axes()
-        lowest, highest = math.inf, 0.0
-        for label, log in curves.items():
-            steps, values = _series(log, kind, field)
-            if len(steps) == 0:
-                continue
-            lowest, highest = min(lowest, values.min()), max(highest, values.max())
-            marker = "o" if len(steps) < 30 else None
-            axes.plot(
-                steps,
-                values,
-                color=colours[label],
-                label=_plain(label),
-                marker=marker,
-                markersize=4,
-            )
-        if not axes.lines:
+        if not _draw_curves(axes, curves, colours, kind, field):
             return None
-        if kind == "train" and lowest > 0 and highest > 10 * lowest:
-            axes.set_yscale("log")
-            _plain_ticks(axes.yaxis)
-        axes.set_xlabel("step")
         axes.set_ylabel(title)
         return _svg(figure, axes)
+
+
+def curves_picture(curves: Mapping[str, Log], panels: Sequence[tuple[str, str, str]]) -> bytes:
+    """Training curves of several runs as one PNG, a panel for each (kind, field, title)."""
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(curves)}
+    dashes = {label: _DASHES[i // len(COLOURS) % len(_DASHES)] for i, label in enumerate(curves)}
+    style = {**_STYLE, "figure.facecolor": "white", "axes.facecolor": "white"}
+    with rc_context(style):
+        size = (6.4 * len(panels), 4.0 + 0.22 * -(-len(curves) // 4))
+        figure = Figure(figsize=size, layout="constrained")
+        for axes, (kind, field, title) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            _draw_curves(axes, curves, colours, kind, field, dashes)
+            axes.set_ylabel(title)
+            axes.set_title(f"{title} over steps", fontsize=11)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def _draw_curves(
+    axes: Axes,
+    curves: Mapping[str, Log],
+    colours: Mapping[str, str],
+    kind: str,
+    field: str,
+    dashes: Mapping[str, str] | None = None,
+) -> bool:
+    """One line a run; False when no log has the field."""
+    lowest, highest = math.inf, 0.0
+    for label, log in curves.items():
+        steps, values = _series(log, kind, field)
+        if len(steps) == 0:
+            continue
+        lowest, highest = min(lowest, values.min()), max(highest, values.max())
+        axes.plot(
+            steps,
+            values,
+            color=colours[label],
+            linestyle="-" if dashes is None else dashes[label],
+            label=_plain(label),
+            marker="o" if len(steps) < 30 else None,
+            markersize=4,
+        )
+    if kind == "train" and lowest > 0 and highest > 10 * lowest:
+        axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
+    axes.set_xlabel("step")
+    return bool(axes.lines)
 
 
 def row_colours(evaluation: Evaluation) -> dict[str, str]:

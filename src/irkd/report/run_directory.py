@@ -26,6 +26,10 @@ SAMPLES = "samples"
 STUDENT = "student.safetensors"
 
 
+class Busy(IrkdError):
+    """Another process works in the run directory."""
+
+
 class RunDirectory:
     """One run's folder.
 
@@ -65,6 +69,11 @@ class RunDirectory:
             return cls(path)
         raise IrkdError(f"no free name for a run directory under runs/{stem}.")
 
+    def drop_if_empty(self) -> None:
+        """Leave no trace of a run that did not begin."""
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
     @classmethod
     def open(cls, path: Path) -> RunDirectory:
         """An existing run directory, to go on with or to read."""
@@ -100,7 +109,7 @@ class RunDirectory:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise IrkdError(
+                    raise Busy(
                         f"{self.path} is in use by another run. Wait for it, or choose another"
                         " folder with --out."
                     ) from None
