@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,26 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def load_network(model: str | Path, *, backend: str = "auto", device: str = "cpu") -> nn.Module:
+def load_network(
+    model: str | Path,
+    *,
+    backend: str = "auto",
+    device: str = "cpu",
+    task: str | None = None,
+    options: Mapping[str, object] | None = None,
+) -> nn.Module:
     """The network of `model`, in evaluation mode: images B x C x H x W in its value range to same.
 
     `model`: a run directory, a .safetensors, .pth, .pt, .ckpt, .onnx or OpenVINO .xml file, or the
     name of a model that ships with irkd. `backend`: what runs it; "auto" is torch for weights,
     onnxruntime for .onnx, openvino for .xml; openvino runs .onnx too. `device`: auto, cpu,
-    cuda[:N] or mps.
+    cuda[:N] or mps. `task` and `options` (an `arch`, an `img_size`, a `value_range`, ...) say what
+    released weights do not tell of their network; without them the `assumptions` say what was
+    taken instead.
 
     The network has the attributes `spec.value_range`, `size_multiple` (height and width must be
-    multiples of it), `in_channels`, `out_channels` and `metadata` (task, preset, training; empty
-    for files of another origin).
+    multiples of it), `in_channels`, `out_channels`, `assumptions` (words for the user, mostly none)
+    and `metadata` (task, preset, training; empty for files of another origin).
 
     Raises IrkdError when there is no such model, its file is damaged, holds values that are not
     finite, or cannot be run by `backend`.
@@ -54,9 +63,14 @@ def load_network(model: str | Path, *, backend: str = "auto", device: str = "cpu
             f"{resolved.path.name} is run by {' or '.join(runtimes)}; {chosen} needs "
             f"{_needs(chosen)}{advice}"
         )
+    if options and chosen != "torch":
+        raise IrkdError(
+            f"{resolved.path.name} is an exported file: its network is fixed, and takes no"
+            f" {', '.join(options)}."
+        )
     network: nn.Module
     if chosen == "torch":
-        network = load_network_file(resolved.path).to(choose_device(device))
+        network = load_network_file(resolved.path, options, task=task).to(choose_device(device))
         network.metadata = read_metadata(resolved.path)  # type: ignore[assignment]
     else:
         # onnxruntime runs on whatever it has a provider for; OpenVINO is for Intel's processors.
@@ -85,6 +99,7 @@ class RuntimeNetwork(nn.Module):
 
     def __init__(self, runtime: Runtime, path: Path) -> None:
         super().__init__()
+        self.assumptions: tuple[str, ...] = ()
         self._run: Callable[..., Any] = runtime.run
         self.metadata = runtime.metadata
         shape = runtime.input_shape

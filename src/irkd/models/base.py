@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -35,7 +36,7 @@ class NetworkSpec(BaseModel):
     @model_validator(mode="after")
     def _value_range_rises(self) -> NetworkSpec:
         low, high = self.value_range
-        if not low < high:
+        if not -math.inf < low < high < math.inf:
             raise ValueError(f"value_range must rise from black to white, not {low} to {high}")
         return self
 
@@ -58,12 +59,30 @@ class RestorationNetwork(Protocol):
 
 
 @dataclass(frozen=True)
+class Assumption:
+    """Options that weights do not tell, and what is taken for them; `why` is for the user.
+
+    `options` may name another `arch`.
+    """
+
+    options: Mapping[str, object]
+    why: str
+
+
+def _nothing_assumed(found: Mapping[str, object], task: str | None) -> tuple[Assumption, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
 class Family:
     """A network family: one `arch` of a preset.
 
     `read_spec(state_dict)` returns the options that a plain state dict with the official keys
     implies, or None when the keys belong to another family. Of two families with the same keys
     (NAFNet and its local-pooling form) only the plain one claims them.
+
+    `assume(found, task)` says what to take for options that weights do not tell, given those that
+    were found, for released weights of a task (None: unknown).
     """
 
     name: str
@@ -71,6 +90,7 @@ class Family:
     spec: type[NetworkSpec]
     build: Callable[..., nn.Module]
     read_spec: Callable[[Mapping[str, Tensor]], dict[str, object] | None]
+    assume: Callable[[Mapping[str, object], str | None], tuple[Assumption, ...]] = _nothing_assumed
 
 
 def families() -> dict[str, Family]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from irkd.models.base import Family, NetworkSpec
+from irkd.models.base import Assumption, Family, NetworkSpec
 from irkd.models.layers import channel_layer_norm, channels_last, children_of
 from irkd.models.taps import Tap
 
@@ -260,8 +260,31 @@ def read_nafnet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | No
     }
 
 
+# The layout of the releases for GoPro and REDS, which are trained and tested with local pooling.
+_DEBLURRING_LAYOUT = {
+    "enc_blk_nums": (1, 1, 1, 28),
+    "middle_blk_num": 1,
+    "dec_blk_nums": (1, 1, 1, 1),
+}
+
+
+def assume_pooling(found: Mapping[str, object], task: str | None) -> tuple[Assumption, ...]:
+    """Local or global pooling, which have the same weights."""
+    layout = {name: found.get(name) for name in _DEBLURRING_LAYOUT}
+    local = task == "deblur" or (task is None and layout == _DEBLURRING_LAYOUT)
+    if not local:
+        why = "pooling over the whole image (arch nafnet); deblurring weights want nafnet_local"
+        return (Assumption({"arch": "nafnet"}, why),)
+    size = (1, found["img_channel"], 256, 256)
+    why = (
+        "pooling over the neighbourhood that 256-pixel training patches show (arch nafnet_local),"
+        " as the deblurring (GoPro, REDS) weights are used; others want arch nafnet"
+    )
+    return (Assumption({"arch": "nafnet_local", "train_size": size}, why),)
+
+
 FAMILIES = (
-    Family("nafnet", "NAFNet", NAFNetSpec, NAFNet, read_nafnet_spec),
+    Family("nafnet", "NAFNet", NAFNetSpec, NAFNet, read_nafnet_spec, assume=assume_pooling),
     # The keys do not tell the pooling, so weights alone are read as the plain network's.
     Family("nafnet_local", "NAFNet with local pooling", NAFNetLocalSpec, NAFNet, lambda _: None),
 )

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from irkd.models.base import Family, NetworkSpec, on_reference_path
+from irkd.models.base import Assumption, Family, NetworkSpec, on_reference_path
 from irkd.models.four_levels import expansion_factor
 from irkd.models.layers import channels_last, children_of
 from irkd.models.taps import Role, Tap
@@ -561,4 +561,25 @@ def _img_size(windows: Sequence[int]) -> int:
     return next(fitting, smallest)
 
 
-FAMILIES = (Family("uformer", "Uformer", UformerSpec, Uformer, read_uformer_spec),)
+def assume_image_size(found: Mapping[str, object], task: str | None) -> tuple[Assumption, ...]:
+    """`img_size`, which the weights tell only where it makes the lower windows smaller."""
+    size, window = found["img_size"], found["win_size"]
+    assert isinstance(size, int)
+    assert isinstance(window, int)
+    if windows_of(size, window) != (window,) * 5:
+        return ()
+    if task == "deblur":
+        # Twice what the windows of the middle need: with it they are shifted.
+        larger = max(size, 32 * window)
+        why = (
+            f"img_size {larger}, as the deblurring (GoPro) weights were trained; their published"
+            f" figures were made with img_size {size}"
+        )
+        return (Assumption({"img_size": larger}, why),)
+    why = f"img_size {size}; deblurring (GoPro) weights were trained with img_size 256"
+    return (Assumption({"img_size": size}, why),)
+
+
+FAMILIES = (
+    Family("uformer", "Uformer", UformerSpec, Uformer, read_uformer_spec, assume=assume_image_size),
+)

@@ -100,17 +100,44 @@ def _student_of(directory: Path) -> Path:
     )
 
 
-def load_network_file(path: str | Path, options: Mapping[str, object] | None = None) -> nn.Module:
+def load_network_file(
+    path: str | Path, options: Mapping[str, object] | None = None, *, task: str | None = None
+) -> nn.Module:
     """The network of a .safetensors or checkpoint file, with its weights, in float32 on the CPU.
 
     The network's options come from the file's metadata or, where it has none, from the names and
-    shapes of its weights. `options` (an `arch`, a `value_range`, ...) take precedence where both
-    are possible, and are an error where they contradict the weights.
+    shapes of its weights. What those do not tell is taken as the family's releases for `task` have
+    it; the network's `assumptions` say in words what that was. `options` (an `arch`, a
+    `value_range`, ...) take precedence where both are possible, and are an error where they
+    contradict the weights.
     """
     path = Path(path)
     state_dict = read_state_dict(path)
-    found = read_metadata(path).get("spec") or identify(state_dict, path)
-    return _assemble(_make_spec(found, path, options), state_dict, path)
+    found = read_metadata(path).get("spec")
+    assumptions: tuple[str, ...] = ()
+    if found is None:
+        found, assumptions = _assume(identify(state_dict, path), options or {}, task)
+    network = _assemble(_make_spec(found, path, options), state_dict, path)
+    network.assumptions = assumptions  # type: ignore[assignment]
+    return network
+
+
+def _assume(
+    found: dict[str, object], asked: Mapping[str, object], task: str | None
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The options `found` with what weights do not tell added, and why, for a user to read.
+
+    What was `asked` for is not assumed.
+    """
+    said = []
+    for assumption in family(str(found["arch"])).assume(found, task):
+        options = assumption.options
+        if "arch" in asked and asked["arch"] != options.get("arch", found["arch"]):
+            continue
+        if not set(options) <= set(asked):
+            said.append(assumption.why)
+        found = {**found, **options}
+    return found, tuple(said)
 
 
 def load_weights(network: nn.Module, model: str | Path) -> None:
@@ -310,7 +337,10 @@ def _contradiction(spec: NetworkSpec, state_dict: Mapping[str, Tensor], path: Pa
     ]
     if not differences:
         return ""
-    return f"The file and the network asked for have {', '.join(differences)}."
+    return (
+        f"The file and the network asked for have {', '.join(differences)}. Give the network what"
+        " the file has (in a preset, --set teacher.NAME=VALUE or student.NAME=VALUE)."
+    )
 
 
 def _plain(value: object) -> object:

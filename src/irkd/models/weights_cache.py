@@ -43,6 +43,17 @@ def cache_directory() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "irkd"
 
 
+def cached_path(url: str, sha256: str) -> Path:
+    """Where `fetch` keeps the file from `url` with this checksum."""
+    address = urllib.parse.urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise IrkdError(f"{url}: only http and https addresses can be fetched.")
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise IrkdError(f"{sha256!r} is no SHA-256 checksum: 64 hexadecimal digits.")
+    name = re.sub(r"[^\w.-]", "_", Path(urllib.parse.unquote(address.path)).name) or "weights"
+    return cache_directory() / "weights" / sha256.lower()[:16] / name
+
+
 def fetch(url: str, sha256: str, *, progress: Progress | None = None) -> Path:
     """The cached file with the SHA-256 `sha256` (hexadecimal), downloaded from `url` if need be.
 
@@ -50,14 +61,8 @@ def fetch(url: str, sha256: str, *, progress: Progress | None = None) -> Path:
     called with the bytes that have arrived and the total, where the server tells it. Raises
     IrkdError when there is no connection or the content is another.
     """
-    address = urllib.parse.urlsplit(url)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        raise IrkdError(f"{url}: only http and https addresses can be fetched.")
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise IrkdError(f"{sha256!r} is no SHA-256 checksum: 64 hexadecimal digits.")
+    path = cached_path(url, sha256)
     sha256 = sha256.lower()
-    name = re.sub(r"[^\w.-]", "_", Path(urllib.parse.unquote(address.path)).name) or "weights"
-    path = cache_directory() / "weights" / sha256[:16] / name
     if path.is_file() and sha256_file(path) == sha256:
         return path
     with atomic_path(path, overwrite=True) as temporary:
