@@ -8,6 +8,7 @@ the public generators and cameras they model, so that a network sees weak and st
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -24,6 +25,8 @@ Degradation = Callable[[Floats, Floats, np.random.Generator], Floats]
 
 # Pixels around a crop that a degradation may look at; the widest blur kernel reaches half of 31.
 MARGIN = 16
+
+_NONE = np.float32(0)
 
 
 def degrade(
@@ -62,19 +65,36 @@ def plausible_depth(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
     return np.clip(weight * ramp + (1 - weight) * (0.5 + uneven), 0, 1)
 
 
-def rain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
-    """Streaks of one to three layers, screened or added over the image, at times with a veil."""
-    streaks = np.zeros(image.shape[:2], np.float32)
+@dataclass(frozen=True)
+class Rain:
+    """Streaks H x W in [0, 1], added to the image or screened over it; a veil of `veil_light`."""
+
+    streaks: Floats
+    added: bool
+    veil: np.float32
+    veil_light: np.float32
+
+
+def draw_rain(shape: tuple[int, ...], rng: np.random.Generator) -> Rain:
+    streaks = np.zeros(shape, np.float32)
     tilt = rng.uniform(-45, 45)
     for _ in range(int(rng.integers(1, 4))):
-        streaks += _streak_layer(image.shape[:2], tilt + rng.normal(0, 4), rng)
+        streaks += _streak_layer(shape, tilt + rng.normal(0, 4), rng)
     light = np.float32(rng.uniform(0.8, 1.0))
-    streaks = np.minimum(streaks, 1)[..., None] * light
-    rained = image + streaks if rng.random() < 0.3 else 1 - (1 - image) * (1 - streaks)
-    if rng.random() < 0.3:
-        veil = np.float32(rng.uniform(0.05, 0.25))
-        rained = rained * (1 - veil) + veil * np.float32(rng.uniform(0.6, 0.9))
-    return rained
+    streaks = np.minimum(streaks, 1) * light
+    added = bool(rng.random() < 0.3)
+    if rng.random() >= 0.3:
+        return Rain(streaks, added, _NONE, _NONE)
+    veil = np.float32(rng.uniform(0.05, 0.25))
+    return Rain(streaks, added, veil, np.float32(rng.uniform(0.6, 0.9)))
+
+
+def rain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Streaks of one to three layers, screened or added over the image, at times with a veil."""
+    drawn = draw_rain(image.shape[:2], rng)
+    streaks = drawn.streaks[..., None]
+    rained = image + streaks if drawn.added else 1 - (1 - image) * (1 - streaks)
+    return rained * (1 - drawn.veil) + drawn.veil * drawn.veil_light
 
 
 def _streak_layer(shape: tuple[int, ...], tilt: float, rng: np.random.Generator) -> Floats:
@@ -97,15 +117,26 @@ def _streak_layer(shape: tuple[int, ...], tilt: float, rng: np.random.Generator)
     return np.minimum(streaks * np.float32(peak * spread), 1)
 
 
+def draw_blur_kernel(rng: np.random.Generator) -> Floats:
+    """A point spread function of odd sides, summing to 1."""
+    if rng.random() < 0.35:
+        return _line_kernel(float(rng.uniform(3, 31)), float(rng.uniform(0, 180)))
+    return _trajectory_kernel(rng)
+
+
 def blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """Motion blur in linear light: the camera's path during exposure, straight or shaken."""
-    if rng.random() < 0.35:
-        kernel = _line_kernel(float(rng.uniform(3, 31)), float(rng.uniform(0, 180)))
-    else:
-        kernel = _trajectory_kernel(rng)
+    kernel = draw_blur_kernel(rng)
     linear = _decode_srgb(image)
     blurred = cv2.filter2D(linear, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
     return encode_srgb(np.clip(blurred, 0, 1))
+
+
+def draw_haze(depth: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Transmission H x W x 1 and the colour of the air light."""
+    transmission = np.exp(-np.float32(rng.uniform(0.4, 1.6)) * (0.1 + depth))[..., None]
+    air = rng.uniform(0.7, 1.0) + rng.normal(0, 0.02, 3)
+    return transmission, np.clip(air, 0, 1).astype(np.float32)
 
 
 def haze(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
@@ -114,23 +145,43 @@ def haze(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     A in [0.7, 1] as in RESIDE's indoor set; beta in [0.4, 1.6] for d in [0, 1], where RESIDE has
     0.6 to 1.8: outdoor sets are lighter.
     """
-    transmission = np.exp(-np.float32(rng.uniform(0.4, 1.6)) * (0.1 + depth))[..., None]
-    air = rng.uniform(0.7, 1.0) + rng.normal(0, 0.02, 3)
-    return image * transmission + np.clip(air, 0, 1).astype(np.float32) * (1 - transmission)
+    transmission, air = draw_haze(depth, rng)
+    return image * transmission + air * (1 - transmission)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """White noise H x W x 3 of deviation 1, and how strong it is.
+
+    `sigma` times it is added; where sigma is None it is a camera's, in linear light, of variance
+    shot * light + read.
+    """
+
+    white: Floats
+    sigma: np.float32 | None
+    shot: np.float32
+    read: np.float32
+
+
+def draw_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Noise:
+    if rng.random() < 0.6:
+        sigma = np.float32(rng.uniform(0, 50) / 255)
+        return Noise(rng.standard_normal(shape, np.float32), sigma, _NONE, _NONE)
+    # Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
+    log_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
+    log_read = 2.18 * log_shot + 1.2 + rng.normal(0, 0.26)
+    white = rng.standard_normal(shape, np.float32)
+    return Noise(white, None, np.float32(np.exp(log_shot)), np.float32(np.exp(log_read)))
 
 
 def noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """White Gaussian noise of deviation 0-50 (of 255), or a camera's shot and read noise."""
-    if rng.random() < 0.6:
-        sigma = np.float32(rng.uniform(0, 50) / 255)
-        return image + sigma * rng.standard_normal(image.shape, np.float32)
-    # Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
-    log_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
-    log_read = 2.18 * log_shot + 1.2 + rng.normal(0, 0.26)
+    drawn = draw_noise(image.shape, rng)
+    if drawn.sigma is not None:
+        return image + drawn.sigma * drawn.white
     linear = _decode_srgb(image)
-    deviation = np.sqrt(np.float32(np.exp(log_shot)) * linear + np.float32(np.exp(log_read)))
-    noisy = linear + deviation * rng.standard_normal(image.shape, np.float32)
-    return encode_srgb(np.clip(noisy, 0, 1))
+    deviation = np.sqrt(drawn.shot * linear + drawn.read)
+    return encode_srgb(np.clip(linear + deviation * drawn.white, 0, 1))
 
 
 def jpeg(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:

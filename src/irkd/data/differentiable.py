@@ -1,0 +1,94 @@
+"""The synthetic degradations as differentiable functions of the clean images.
+
+The draws (streaks, kernels, air light, noise) are those of `degrade`; only what is done with them
+is written in torch, so that a gradient reaches the clean image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from irkd.data.degrade import draw_blur_kernel, draw_haze, draw_noise, draw_rain, plausible_depth
+
+# Half of the widest blur kernel: a smaller image cannot be reflected at its borders.
+SMALLEST_SIDE = 18
+
+
+def degrade_images(clean: Tensor, task: str, generators: Sequence[np.random.Generator]) -> Tensor:
+    """Degrade B x 3 x H x W images in [0, 1] for `task`, a name in `DIFFERENTIABLE`.
+
+    generators: one for each image; on the same generator `degrade.DEGRADATIONS` gives the same
+    image. Differs from it in what would end a gradient: nothing is clipped or rounded. `general`
+    is one of the other four, since JPEG and its chain have no gradient.
+    """
+    degraded = [
+        DIFFERENTIABLE[task](image, generator)
+        for image, generator in zip(clean, generators, strict=True)
+    ]
+    return torch.stack(degraded)
+
+
+def _rain(image: Tensor, generator: np.random.Generator) -> Tensor:
+    drawn = draw_rain(image.shape[1:], generator)
+    streaks = _tensor(drawn.streaks, image)
+    rained = image + streaks if drawn.added else 1 - (1 - image) * (1 - streaks)
+    return rained * (1 - float(drawn.veil)) + float(drawn.veil * drawn.veil_light)
+
+
+def _blur(image: Tensor, generator: np.random.Generator) -> Tensor:
+    kernel = _tensor(draw_blur_kernel(generator), image)
+    top, left = (side // 2 for side in kernel.shape)
+    linear = F.pad(_decode_srgb(image)[:, None], (left, left, top, top), mode="reflect")
+    return _encode_srgb(F.conv2d(linear, kernel[None, None])[:, 0])
+
+
+def _haze(image: Tensor, generator: np.random.Generator) -> Tensor:
+    depth = plausible_depth(image.shape[1:], generator)
+    drawn, air = draw_haze(depth, generator)
+    transmission = _tensor(drawn[..., 0], image)
+    return image * transmission + _tensor(air, image).view(3, 1, 1) * (1 - transmission)
+
+
+def _noise(image: Tensor, generator: np.random.Generator) -> Tensor:
+    drawn = draw_noise((*image.shape[1:], 3), generator)
+    white = _tensor(drawn.white, image).permute(2, 0, 1)
+    if drawn.sigma is not None:
+        return image + float(drawn.sigma) * white
+    linear = _decode_srgb(image)
+    return _encode_srgb(linear + torch.sqrt(float(drawn.shot) * linear + float(drawn.read)) * white)
+
+
+def _general(image: Tensor, generator: np.random.Generator) -> Tensor:
+    chosen = (_blur, _haze, _rain, _noise)[int(generator.integers(4))]
+    return chosen(image, generator)
+
+
+DIFFERENTIABLE: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
+    "derain": _rain,
+    "deblur": _blur,
+    "dehaze": _haze,
+    "denoise": _noise,
+    "general": _general,
+}
+
+
+def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(like)
+
+
+def _decode_srgb(image: Tensor) -> Tensor:
+    """Linear light of sRGB values. Below 0, where no gradient may become infinite, it is linear."""
+    # The power never sees what the other branch answers for: its gradient there could be infinite,
+    # and 0 times that is not a number.
+    power = ((image.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(image <= 0.04045, image / 12.92, power)
+
+
+def _encode_srgb(linear: Tensor) -> Tensor:
+    power = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(linear <= 0.0031308, 12.92 * linear, power)
