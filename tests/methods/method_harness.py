@@ -33,6 +33,14 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
         {"distillation_loss": "mse", "reconstruction_loss": "l1"},
         {"distillation_loss": "charbonnier", "ssim": 0},
     ],
+    "affinity": [{"taps": ("encoder_level2", "middle"), "distillation": 0}],
+    "attention": [{"taps": ("encoder_level1", "decoder_level1")}],
+    "channelwise": [{"standardize": False, "tau": 4}],
+    "hints": [
+        {"standardize": False},
+        {"reduce": "channel_mean", "taps": ("encoder_level1", "middle", "decoder_level1")},
+    ],
+    "wavelet": [{"levels": 2, "level_weights": (1.0, 0.5)}],
     "skd": [
         {"contrast": "ratio"},
         {"contrast": "literal", "phi": "pixel"},
@@ -46,6 +54,12 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
             "taps": ("encoder_level1", "decoder_level1"),
         },
         {"contrast": "off", "spatial_attention": "pool", "kernel_term": False},
+    ],
+    "slkd": [
+        {"form": "paper"},
+        {"shape_feature": "moment_ratio", "kl": "gaussian", "pixel_target": "ground_truth"},
+        {"teacher_b_input": "degraded", "encoder_taps": ("encoder_level2", "middle")},
+        {"natural_color": 0, "edge_texture": 0, "tau": 0.1},
     ],
 }
 
@@ -161,7 +175,8 @@ def twins(variant: dict[str, object], family: str) -> Bench:
     for module in method.modules():
         if isinstance(module, Projector):
             nn.init.dirac_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     return Bench(student, teacher, method)
 
 
