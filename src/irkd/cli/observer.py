@@ -26,6 +26,16 @@ class ConsoleObserver(Observer):
             name, psnr, ssim = row["network"], row["psnr_db"], row["ssim"]
             self.note(f"  {name:<18} PSNR {psnr:6.2f} dB   SSIM {ssim:.4f}")
 
+    def prepared(self, what: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            if self._bar is None:
+                self._progress.start()
+                self._bar = self._progress.add_task(what, total=total)
+            self._progress.update(self._bar, completed=done)
+        # A line at every tenth.
+        elif done * 10 // total > (done - 1) * 10 // total:
+            self.note(f"{what}: {done} of {total}")
+
     def started(self, step: int, steps: int) -> None:
         if self._console.is_terminal:
             self._progress.start()
@@ -46,4 +56,5 @@ class ConsoleObserver(Observer):
     def finished(self) -> None:
         if self._bar is not None:
             self._progress.stop()
+            self._progress.remove_task(self._bar)
             self._bar = None

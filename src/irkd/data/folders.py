@@ -61,9 +61,11 @@ class FolderPairs:
 
     def check_patch(self, patch: int) -> None:
         """IrkdError for the first pair smaller than the patch, from the files' headers."""
-        for pair in self._pairs:
-            path = self._root / pair.degraded
-            check_size(*image_size(path), patch, str(path))
+        for index, pair in enumerate(self._pairs):
+            check_size(*self.image_size(index), patch, str(self._root / pair.degraded))
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        return image_size(self._root / self._pairs[index].degraded)
 
 
 class CleanFolderPairs(SyntheticPairs):
@@ -93,9 +95,11 @@ class CleanFolderPairs(SyntheticPairs):
 
     def check_patch(self, patch: int) -> None:
         """IrkdError for the first image smaller than the patch, from the files' headers."""
-        for name in self._images:
-            path = self._folder / name
-            check_size(*image_size(path), patch, str(path))
+        for index, name in enumerate(self._images):
+            check_size(*self.image_size(index), patch, str(self._folder / name))
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        return image_size(self._folder / self._images[index])
 
 
 def reference_border(size: tuple[int, ...], full: tuple[int, ...], allowed: int) -> int | None:

@@ -27,11 +27,15 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Draw:
-    """One training sample: image `index`, at `position` of the shuffled `epoch`."""
+    """One training sample: image `index`, at `position` of the shuffled `epoch`.
+
+    `showing`: how often the image was drawn before it in the run, which chooses the degradation.
+    """
 
     epoch: int
     position: int
     index: int
+    showing: int
 
 
 def training_loader(
@@ -58,7 +62,8 @@ def training_loader(
         repeat: how often an epoch passes over the images, with other crops each time.
         augment: flips and quarter turns.
 
-    Yields dicts: "degraded" and "reference", uint8 tensors B x 3 x patch x patch, and "names".
+    Yields dicts: "degraded" and "reference", uint8 tensors B x 3 x patch x patch, and "names";
+    also "teacher_restored", float16 or uint8, where the pairs have it.
     Raises IrkdError for unreadable images, and before the first batch for images smaller than
     the patch.
     """
@@ -132,7 +137,8 @@ class _Plan:
         """Sample `number` of the run, counted over all processes."""
         epoch, position = divmod(number, self._length * self._repeat)
         order = _permutation(self._seed, epoch, self._length * self._repeat)
-        return Draw(epoch, position, int(order[position]) % self._length)
+        repetition, index = divmod(int(order[position]), self._length)
+        return Draw(epoch, position, index, epoch * self._repeat + repetition)
 
 
 @lru_cache(maxsize=2)
@@ -150,7 +156,7 @@ class _Samples(Dataset[Any]):
         try:
             if isinstance(self._source, CropSource):
                 return self._source.load_crop(draw.index, self._patch, augmentation, rng)
-            return self._crop(self._source.load(draw.index, draw.epoch), augmentation, rng)
+            return self._crop(self._source.load(draw.index, draw.showing), augmentation, rng)
         except IrkdError as error:
             # Handed over as a value: an exception from a worker would lose its message.
             return error
@@ -158,7 +164,13 @@ class _Samples(Dataset[Any]):
     def _crop(self, pair: Pair, augment: Augmentation, rng: np.random.Generator) -> Pair:
         top, left = draw_corner(pair.reference.shape, self._patch, rng, pair.name)
         window = slice(top, top + self._patch), slice(left, left + self._patch)
-        return Pair(pair.name, augment(pair.degraded[window]), augment(pair.reference[window]))
+        taught = pair.teacher_restored
+        return Pair(
+            pair.name,
+            augment(pair.degraded[window]),
+            augment(pair.reference[window]),
+            None if taught is None else augment(taught[window]),
+        )
 
 
 def _collate(samples: list[Pair | IrkdError]) -> Batch:
@@ -166,11 +178,14 @@ def _collate(samples: list[Pair | IrkdError]) -> Batch:
         if isinstance(sample, IrkdError):
             return {"error": str(sample)}
     pairs = [sample for sample in samples if isinstance(sample, Pair)]
-    return {
+    batch = {
         "degraded": _stack([pair.degraded for pair in pairs]),
         "reference": _stack([pair.reference for pair in pairs]),
         "names": [pair.name for pair in pairs],
     }
+    if all(pair.teacher_restored is not None for pair in pairs):
+        batch["teacher_restored"] = _stack([pair.teacher_restored for pair in pairs])
+    return batch
 
 
 def _stack(images: list[Any]) -> torch.Tensor:

@@ -33,6 +33,7 @@ class SyntheticPairs(ABC):
 
     name: str
     task: str | None
+    variants: int | None = None  # every epoch brings another degradation
     _degradation: str
     _seed: int
     _stream: int  # keeps the degradations of two sets apart
@@ -115,6 +116,9 @@ class ProceduralPairs(SyntheticPairs):
 
     def check_patch(self, patch: int) -> None:
         check_size(self._size, self._size, patch, "every procedural image")
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        return self._size, self._size
 
     def clean(self, index: int) -> tuple[Image, Floats | None]:
         if not 0 <= index < self._count:

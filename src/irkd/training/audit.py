@@ -12,14 +12,20 @@ from irkd.errors import IrkdError
 from irkd.training.task import DistillTask
 
 
-def audit(task: DistillTask, degraded: Tensor, reference: Tensor) -> list[dict[str, Any]]:
+def audit(
+    task: DistillTask,
+    degraded: Tensor,
+    reference: Tensor,
+    teacher_restored: Tensor | None = None,
+) -> list[dict[str, Any]]:
     """Per term: value, weight, gradient norms of the weighted term, and its share.
 
-    degraded, reference: [0, 1], B x 3 x H x W. The norms are those at the student's output, at its
+    degraded, reference: [0, 1], B x 3 x H x W; teacher_restored likewise, where the teacher's
+    output is known already. The norms are those at the student's output, at its
     tapped features (all together), at its parameters and at the projectors'. `share` is the term's
     part of the sum of the parameter norms: what it has to say about the next step.
     """
-    context = task.context(degraded, reference)
+    context = task.context(degraded, reference, teacher_restored=teacher_restored)
     result = task.losses(context, step=_first_common_step(task))
     features = list(context.student_features.values())
     student = [p for p in task.student.parameters() if p.requires_grad]

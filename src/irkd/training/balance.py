@@ -8,17 +8,22 @@ from irkd.training.audit import audit
 from irkd.training.task import DistillTask
 
 
-def balance_terms(task: DistillTask, degraded: Tensor, reference: Tensor) -> dict[str, float]:
+def balance_terms(
+    task: DistillTask,
+    degraded: Tensor,
+    reference: Tensor,
+    teacher_restored: Tensor | None = None,
+) -> dict[str, float]:
     """Scale every term of `task` to the gradient of its reconstruction term, and return the scales.
 
-    degraded, reference: [0, 1], B x 3 x H x W, a batch of the untrained student. The weights that
+    The images are as in `audit`, a batch of the untrained student. The weights that
     papers print were tuned for reductions they do not state, so that a term of weight 0.2 may
     outweigh all others tenfold. After this, a term of weight w has w times the gradient norm (at
     the student's parameters) that the unweighted reconstruction term has at the first step.
     Without a reconstruction term, the first term takes its place. A term without a gradient keeps
     its scale.
     """
-    rows = audit(task, degraded, reference)
+    rows = audit(task, degraded, reference, teacher_restored)
     norms = {
         row["term"]: row["gradient_at_parameters"] / row["weight"] if row["weight"] else 0.0
         for row in rows

@@ -14,6 +14,9 @@ class Observer:
     def table(self, title: str, rows: list[dict[str, Any]]) -> None:
         """A small table; every row has the same keys."""
 
+    def prepared(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` pieces of work before training are done; `what` names the work."""
+
     def started(self, step: int, steps: int) -> None:
         """Training begins after `step` of `steps`."""
 
@@ -21,4 +24,4 @@ class Observer:
         """`step` steps are done; `entry` is the log's line, where one was written."""
 
     def finished(self) -> None:
-        """No more steps come."""
+        """No more steps, or no more of the work before training."""

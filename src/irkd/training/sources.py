@@ -9,7 +9,14 @@ import numpy as np
 from irkd.data.crops import Augmentation
 from irkd.data.folders import FolderPairs
 from irkd.data.opening import open_pairs
-from irkd.data.pairs import CropSource, Pair, PairSource, SizedSource
+from irkd.data.pairs import (
+    CropSource,
+    FixedVariants,
+    Pair,
+    PairSource,
+    PairsOver,
+    variants_of,
+)
 from irkd.errors import IrkdError
 from irkd.presets.schema import DataSection
 
@@ -19,13 +26,12 @@ _HELD_OUT_SHARE = 20
 _HELD_OUT_MOST = 16
 
 
-class Part:
+class Part(PairsOver):
     """Some pairs of a source, in a fixed order."""
 
     def __init__(self, source: PairSource, indices: list[int], name: str) -> None:
-        self.name, self.task = name, source.task
-        self._source, self._indices = source, indices
-        self.unmatched = getattr(source, "unmatched", ())
+        super().__init__(source)
+        self.name, self._indices = name, indices
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -36,9 +42,8 @@ class Part:
     def load(self, index: int, epoch: int = 0) -> Pair:
         return self._source.load(self._indices[index], epoch)
 
-    def check_patch(self, patch: int) -> None:
-        if isinstance(self._source, SizedSource):
-            self._source.check_patch(patch)
+    def image_size(self, index: int) -> tuple[int, int]:
+        return super().image_size(self._indices[index])
 
 
 class CropPart(Part):
@@ -56,10 +61,24 @@ def open_training_pairs(
 ) -> tuple[PairSource, PairSource | None]:
     """The training pairs, and the validation pairs or None where the preset wants none.
 
+    With `data.variants`, synthetic training pairs are degraded in that many fixed ways.
+
     `auto` validation: the built-in photographs for procedural training; for a folder its test
     split, or, where it has none, one pair of every twentieth reference (16 at most), all pairs of
     which are taken out of the training.
     """
+    train, validation = _open(data, task, seed)
+    if data.variants is None:
+        return train, validation
+    if variants_of(train) is not None:
+        raise IrkdError(
+            f"data.variants: the pairs of {train.name} are read from files, so that there is"
+            " nothing to vary. Leave it out."
+        )
+    return FixedVariants(train, data.variants), validation
+
+
+def _open(data: DataSection, task: str, seed: int) -> tuple[PairSource, PairSource | None]:
     if data.train == "photographs":
         raise IrkdError("data.train: the built-in photographs are for testing, never for training.")
     if data.train == "procedural":

@@ -22,6 +22,7 @@ from irkd.errors import IrkdError
 from irkd.presets.schema import TrainingSection
 from irkd.report.run_directory import RunDirectory
 from irkd.training.balance import balance_terms
+from irkd.training.batches import unit_images
 from irkd.training.checkpoint import load_newest, save_checkpoint
 from irkd.training.observer import Observer
 from irkd.training.optimization import build_average, build_optimizer, learning_rate
@@ -172,11 +173,8 @@ class Trainer:
     def _balance(self) -> None:
         """Scale the terms by their gradients on the first batch, alike in all processes."""
         batch = next(iter(self.hooks.loader(0)))
-        images = [
-            batch[name].to(self.accelerator.device).float() / 255
-            for name in ("degraded", "reference")
-        ]
-        scales: list[Any] = [balance_terms(self.task, *images)]
+        images = unit_images(batch, self.accelerator.device)
+        scales: list[Any] = [balance_terms(self.task, **images)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(scales)
         self.task.scales = scales[0]
@@ -188,18 +186,17 @@ class Trainer:
         rate = learning_rate(self.training, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        device = self.accelerator.device
-        degraded = batch["degraded"].to(device, non_blocking=True).float().div_(255)
-        reference = batch["reference"].to(device, non_blocking=True).float().div_(255)
+        images = unit_images(batch, self.accelerator.device)
         parts = self.training.accumulate
+        chunks = {name: each.chunk(parts) for name, each in images.items()}
         self.optimizer.zero_grad()
         results = []
-        for part, (one, other) in enumerate(
-            zip(degraded.chunk(parts), reference.chunk(parts), strict=True)
-        ):
+        for part in range(parts):
             last = part == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                result = self.wrapped(one, other, self.step)
+                result = self.wrapped(
+                    step=self.step, **{name: each[part] for name, each in chunks.items()}
+                )
                 # accelerate divides by the number of parts: the mean over the whole batch.
                 self.accelerator.backward(result.loss)
                 results.append(StepResult(result.loss.detach(), result.terms, {}))
@@ -212,7 +209,7 @@ class Trainer:
             self.optimizer.step()
             if self.average is not None and not self.optimizer.step_was_skipped:
                 self.average.update_parameters(self.task.student)
-            self.task.after_step(degraded, reference, self.step)
+            self.task.after_step(images["degraded"], images["reference"], self.step)
         return result, float(norm) if norm is not None else math.nan
 
     def _is_finite(self, result: StepResult, norm: Tensor | None) -> bool:
