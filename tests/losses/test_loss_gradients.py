@@ -7,12 +7,15 @@ from functools import partial
 import pytest
 import torch
 
+from irkd.losses.affinity import affinity_loss
 from irkd.losses.attention import channel_attention, reduce_positions, spatial_attention
+from irkd.losses.attention_transfer import attention_transfer_loss
 from irkd.losses.contrast import contrast_ratio, infonce, literal_contrast
 from irkd.losses.kernels import kernel_loss
 from irkd.losses.perceptual import feature_l1
 from irkd.losses.pixel import pixel_loss, trusted_pixel_loss
 from irkd.losses.ssim import ssim
+from irkd.losses.wavelet import wavelet_loss
 
 IMAGES = (2, 3, 13, 12)
 FEATURES = (2, 4, 3, 3)
@@ -47,6 +50,9 @@ LOSSES = {
     "infonce-uncentred": (partial(infonce, tau=0.5, centre=False), FEATURES, 3),
     "literal-contrast": (partial(literal_contrast, tau=0.5), FEATURES, 3),
     "ratio": (_ratio, FEATURES, 3),
+    "wavelet": (partial(wavelet_loss, levels=2, level_weights=(1.0, 0.5)), (1, 2, 7, 5), 2),
+    "affinity": (partial(affinity_loss, grid=2), FEATURES, 2),
+    "attention-transfer": (attention_transfer_loss, FEATURES, 2),
     "feature_l1": (_features_l1, FEATURES, 2),
     "pool": (partial(reduce_positions, mode="pool"), (1, 2, 33, 5), 1),
     "window": (partial(reduce_positions, mode="window"), (1, 2, 10, 4), 1),
