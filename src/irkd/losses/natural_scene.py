@@ -29,6 +29,7 @@ NODES = 512
 # Rows and columns between the two neighbours of a product: across, down, and both diagonals.
 SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))
 EPS = 1e-6
+RATIO_EPS = 1e-8
 
 
 @full_precision
@@ -101,6 +102,11 @@ def inverse_log_rho(log_ratio: Tensor) -> Tensor:
     return log_alpha[left] + share * (log_alpha[right] - log_alpha[left])
 
 
+def _log_ratio(square: Tensor, absolute: Tensor) -> Tensor:
+    """log E[z^2] / E[|z|]^2; 0, below that of any distribution, where all is 0."""
+    return torch.log((square + RATIO_EPS) / (absolute.square() + RATIO_EPS))
+
+
 def _shape(log_ratio: Tensor, feature: ShapeFeature) -> Tensor:
     """The entry that stands for the shape parameter, from the log of the ratio of moments."""
     if feature == "moment_ratio":
@@ -123,7 +129,7 @@ def natural_features(maps: Tensor, feature: ShapeFeature = "log_alpha") -> Tenso
     the gradient of alpha is a hundred times larger at light tails than at heavy ones.
     """
     square, absolute = maps.square().mean((-2, -1)), maps.abs().mean((-2, -1))
-    log_ratio = torch.log((square + EPS) / (absolute.square() + EPS))
+    log_ratio = _log_ratio(square, absolute)
     return torch.stack([_shape(log_ratio, feature), _spread(square, feature)], -1)
 
 
@@ -143,7 +149,7 @@ def color_features(maps: Tensor, feature: ShapeFeature = "log_alpha") -> Tensor:
     left, right = torch.sqrt(left_square + EPS), torch.sqrt(right_square + EPS)
     g = left / right
     asymmetry = (g.square() + 1).square() / ((g**3 + 1) * (g + 1))
-    log_ratio = torch.log((square + EPS) / (absolute.square() + EPS) * asymmetry)
+    log_ratio = _log_ratio(square, absolute) + torch.log(asymmetry)
     # Where the table ends, eta is that of the alpha it ends with.
     nodes, _ = _table(log_ratio.device, log_ratio.dtype)
     eta = (right - left) * torch.exp(-log_ratio.clamp(nodes[0], nodes[-1]) / 2)
