@@ -74,13 +74,13 @@ def block_decisions(maps: Tensor) -> BlockDecisions:
     """PIQE's three decisions on blocks of 16 x 16 positions of `mscn` maps; each ... x n.
 
     v is a block's variance, s the deviation in each stretch of 6 positions of its edges.
-    active: logistic((v - 0.1) / 0.05). impaired: logistic((0.1 - m) / 0.02), where
-    m = -0.005 log sum exp(-s / 0.005), a smooth minimum that is low by 0.019 at most; a mean in place
-    of the sum is high by as much, and at a softness of 0.02 decides otherwise than PIQE on a third of
-    the blocks of photographs. noisy: logistic((sqrt(v) - 2 beta) / 0.1), where
-    beta = |sqrt(v) - q| / max(sqrt(v), q), q the deviation of the two middle columns over that of
-    the others. (Common code takes the others to be all columns but one middle one and its
-    second-next, an index that moves when the first is taken out.)
+    active: logistic((v - 0.1) / 0.05).
+    impaired: logistic((0.1 - m) / 0.02), m = -0.005 log sum exp(-s / 0.005): a smooth minimum, low
+    by 0.019 at most. (With 0.02 and a mean for the sum, it is high, and decides otherwise than PIQE
+    on up to half of a photograph's blocks.)
+    noisy: logistic((sqrt(v) - 2 beta) / 0.1), beta = |sqrt(v) - q| / max(sqrt(v), q), q the
+    deviation of the two middle columns over that of the others. (Common code keeps one of the two
+    among the others, by an index that has moved.)
     """
     blocks = cut(maps, BLOCK)
     return _decide(blocks, blocks.var((-2, -1)), _edge_deviations(blocks))
