@@ -312,7 +312,8 @@ def restore_whole(teacher: nn.Module, pair: Pair, device: torch.device) -> NDArr
 
 @torch.inference_mode()
 def _restore(teacher: nn.Module, degraded: Image, device: torch.device) -> NDArray[np.float32]:
-    image = torch.from_numpy(np.ascontiguousarray(degraded)).permute(2, 0, 1)[None].to(device)
+    # In the layout of training batches: another one has convolutions round in another way.
+    image = torch.from_numpy(np.ascontiguousarray(degraded.transpose(2, 0, 1)))[None].to(device)
     restored = apply_network(teacher, image.float().div_(255))[0].permute(1, 2, 0)
     result: NDArray[np.float32] = restored.float().cpu().numpy()
     return result
