@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irkd.cli import run_options as options
-from irkd.cli.common import stdout, write_check, write_json_result
+from irkd.cli.common import print_table, stderr, stdout, write_check, write_json_result
 from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ def distill(
             help="Train the teacher first, on the same data, into OUT-teacher; resumes by itself.",
         ),
     ] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch",
+            help="Fetch the teacher's released weights without asking, where a program can.",
+        ),
+    ] = False,
     task: options.TaskOption = None,
     method: Annotated[
         list[str] | None,
@@ -52,6 +59,23 @@ def distill(
         bool,
         typer.Option("--audit", help="Print what each loss term asks of the student, then stop."),
     ] = False,
+    ablate: Annotated[
+        bool,
+        typer.Option(
+            "--ablate",
+            help="Run every row of the preset's ablation with every seed into OUT; goes on where it"
+            " stopped, and shares the work when started twice.",
+        ),
+    ] = False,
+    cache_teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--cache-teacher",
+            metavar="build|use|off",
+            help="Keep the teacher's outputs for full images on disk and learn from those: build"
+            " makes what is missing first, use expects them all.",
+        ),
+    ] = None,
     allow_teacher_change: Annotated[
         bool,
         typer.Option("--allow-teacher-change", help="Resume although the teacher is another."),
@@ -72,11 +96,26 @@ def distill(
             **options.length(steps, epochs),
             "training.precision": precision,
             "training.seed": seed,
+            **options.teacher_cache(cache_teacher),
         },
         settings,
     )
     write_check(json)
-    if dry_run:
+    if not (dry_run or train_teacher):
+        from irkd.cli.fetching import fetcher
+        from irkd.training.teachers import with_teacher_weights
+
+        resolved = with_teacher_weights(
+            resolved, lambda text: stderr().print(text, markup=False), fetcher(fetch)
+        )
+    if ablate:
+        if directory is not None or train_teacher or audit or seed is not None:
+            raise IrkdError(
+                "--ablate goes with --out DIR alone to go on, and takes its seeds from the preset:"
+                " leave out --resume, --train-teacher, --audit and --seed."
+            )
+        _ablate(resolved, out, device, limit, dry_run, json)
+    elif dry_run:
         _print_plan(resolved, json)
     elif audit:
         _print_audit(resolved, device, json)
@@ -154,6 +193,50 @@ def print_result(result: RunResult, json: Path | None) -> None:
     )
 
 
+def _ablate(
+    preset: Preset,
+    out: Path | None,
+    device: str,
+    limit: float | None,
+    dry_run: bool,
+    json: Path | None,
+) -> None:
+    from irkd.cli.observer import ConsoleObserver
+    from irkd.presets.ablation import ablation_of, row_presets
+    from irkd.report.ablation import write_ablation
+    from irkd.report.runs_table import groups_record, groups_rows
+    from irkd.training.ablation import run_ablation
+
+    ablation = ablation_of(preset)
+    presets = row_presets(preset, ablation.seeds[0])
+    if dry_run:
+        for name, row in presets.items():
+            methods = " + ".join(method.name for method in row.methods)
+            stdout().print(f"{name}: {methods}, {row.training.steps} steps", markup=False)
+        count = len(presets) * len(ablation.seeds) * len(ablation.equal)
+        stdout().print(
+            f"{count} runs: {len(presets)} rows, seeds {', '.join(map(str, ablation.seeds))},"
+            f" equal {' and '.join(ablation.equal)}"
+        )
+        return
+    if out is None:
+        raise IrkdError("--ablate needs --out DIR: its runs and results are kept there.")
+    done = run_ablation(preset, out, device=device, max_seconds=limit, observer=ConsoleObserver())
+    title = preset.title or preset.name
+    page = write_ablation(out, title, done.groups, done.runs, done.missing)
+    for equal, groups in done.groups.items():
+        if groups:
+            stdout().print(f"equal {equal}:")
+            print_table(*groups_rows(groups, groups[0].name))
+    if done.missing:
+        stdout().print(
+            f"{len(done.missing)} runs are not finished; the same command goes on", markup=False
+        )
+    stdout().print(f"results: {page}", markup=False)
+    results = {e: groups_record(g, g[0].name) if g else [] for e, g in done.groups.items()}
+    write_json_result(json, {"results": results, "missing": done.missing})
+
+
 def _print_plan(preset: Preset, json: Path | None) -> None:
     from rich.table import Table
 
@@ -176,6 +259,12 @@ def _print_plan(preset: Preset, json: Path | None) -> None:
         markup=False,
     )
     console.print(f"memory of a step, estimated: {plan['memory_estimate_mib']:.0f} MiB")
+    if kept := plan["teacher_cache"]:
+        console.print(
+            f"teacher's outputs for {kept['images']} full images, {kept['storage']}:"
+            f" {kept['estimated_bytes'] / 1e9:.3f} GB in {kept['folder']}",
+            markup=False,
+        )
     write_json_result(json, plan)
 
 

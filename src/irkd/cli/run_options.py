@@ -22,7 +22,11 @@ DataOption = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option("--task", help="derain, deblur, dehaze, denoise, jpeg or general."),
+    typer.Option(
+        "--task",
+        help="derain, deblur, dehaze, denoise, jpeg or general; chooses the preset's settings for"
+        " it, where it has some.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -70,7 +74,7 @@ def resolve_preset(
 
     `assignments` are the command's own options as dotted keys, None where not given.
     """
-    from irkd.presets.load import apply_overrides, read_resolved, validate
+    from irkd.presets.load import apply_overrides, parse_overrides, read_resolved, validate
     from irkd.report.run_directory import PRESET, RunDirectory
 
     given = {
@@ -87,11 +91,13 @@ def resolve_preset(
         preset = str(directory / PRESET)
     if preset is None:
         raise IrkdError("give --preset NAME (see `irkd presets list`), or --resume [DIR].")
-    content = read_resolved(preset)
+    changes = parse_overrides(settings or [])
+    task = next((value for key, value in reversed(changes) if key == "task"), given.get("task"))
+    content = read_resolved(preset, task)
     if "data.train" in given:
         # Another folder brings its own validation pairs, unless the user names some.
         content.setdefault("data", {})["validation"] = "auto"
-    content = apply_overrides(apply_overrides(content, given), settings or [])
+    content = apply_overrides(apply_overrides(content, given), dict(changes))
     return validate(content, str(preset)), directory
 
 
@@ -113,3 +119,13 @@ def length(steps: int | None, epochs: float | None) -> dict[str, Any]:
     if epochs is not None:
         return {"training.epochs": epochs, "training.steps": UNSET}
     return {"training.steps": steps}
+
+
+def teacher_cache(mode: str | None) -> dict[str, Any]:
+    """A cache holds the teacher's outputs in the full context, and a run without one the crop's."""
+    if mode is None:
+        return {}
+    if mode not in ("build", "use", "off"):
+        raise IrkdError(f"--cache-teacher {mode!r}: expected build, use or off.")
+    context = "crop" if mode == "off" else "full"
+    return {"data.teacher_cache": mode, "data.teacher_context": context}

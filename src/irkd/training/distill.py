@@ -13,12 +13,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
-from torch import nn
+from torch import Tensor, nn
 
 from irkd.data.sampler import training_loader
 from irkd.environment import choose_device, describe_environment
 from irkd.errors import IrkdError
-from irkd.files import sha256_file, write_bytes, write_text
+from irkd.files import write_bytes, write_text
 from irkd.metrics.protocols import default_protocol
 from irkd.models.base import build_network
 from irkd.models.weights import load_weights, resolve_model, save_network
@@ -29,7 +29,11 @@ from irkd.training.audit import audit, require_gradients
 from irkd.training.observer import Observer
 from irkd.training.plan import memory_estimate_mib, needs_teacher, network_rows, plan_steps
 from irkd.training.sources import BUILT_IN, open_training_pairs
+from irkd.training.step_cost import step_seconds
+from irkd.training.suitability import refuse_impossible
 from irkd.training.task import DistillTask, build_task
+from irkd.training.teacher_outputs import TeacherOutputs, cache_plan, check_context, context_of
+from irkd.training.teachers import load_teacher, with_teacher_weights
 from irkd.training.trainer import Hooks, Outcome, Trainer
 from irkd.training.validation import sample_picture, score
 
@@ -57,17 +61,19 @@ def distill(
     max_seconds: float | None = None,
     allow_teacher_change: bool = False,
     observer: Observer | None = None,
+    check_first: bool = True,
 ) -> RunResult:
     """Train the student of `preset` by its methods, and leave a run directory.
 
     `out` names the directory (a new one under runs/ otherwise); with `resume` the run in `out`
-    goes on where its newest checkpoint stands. Raises IrkdError for everything a user can mend.
+    goes on where its newest checkpoint stands. `check_first` scores the teacher and the untouched
+    student before the first step. Raises IrkdError for everything a user can mend.
     """
     if not isinstance(preset, Preset):
         preset = load_preset(preset)
     experiment = _Experiment(preset, device, observer or Observer())
     return experiment.run(
-        None if out is None else Path(out), resume, max_seconds, allow_teacher_change
+        None if out is None else Path(out), resume, max_seconds, allow_teacher_change, check_first
     )
 
 
@@ -117,30 +123,33 @@ def describe_plan(preset: Preset) -> dict[str, Any]:
         "batch_size": preset.training.batch_size,
         "patch": preset.training.patch,
         "memory_estimate_mib": memory_estimate_mib(preset),
+        "teacher_cache": cache_plan(preset.data, train),
     }
 
 
 def audit_preset(preset: Preset, device: str = "auto") -> list[dict[str, Any]]:
     """The loss audit of the first batch (see training.audit); raises when a term is dead."""
     experiment = _Experiment(preset, device, Observer())
-    batch = next(iter(experiment.loader(0)))
-    experiment.task.to(experiment.accelerator.device)
-    images = [
-        batch[name].to(experiment.accelerator.device).float() / 255
-        for name in ("degraded", "reference")
-    ]
-    rows = audit(experiment.task, *images)
+    rows = audit(experiment.task, *experiment.first_batch())
     require_gradients(rows)
     return rows
+
+
+def preset_step_seconds(preset: Preset, device: str = "auto") -> float:
+    """Seconds of one training step of `preset` (see training.step_cost)."""
+    experiment = _Experiment(preset, device, Observer())
+    return step_seconds(experiment.task, preset.training, *experiment.first_batch())
 
 
 class _Experiment:
     """Networks, data and device of one run, built from its preset in a fixed order."""
 
     def __init__(self, preset: Preset, device: str, observer: Observer) -> None:
+        preset = with_teacher_weights(preset, observer.note)
         self.preset, self.observer = preset, observer
         training = preset.training
         self.accelerator = _accelerator(preset, device)
+        refuse_impossible(preset, self.accelerator.device)
         seed = training.seed
         self.train_pairs, self.validation_pairs = open_training_pairs(
             preset.data, preset.task, seed
@@ -162,19 +171,65 @@ class _Experiment:
         teacher: nn.Module | None = None
         self.teacher_sha256: str | None = None
         if needs_teacher(preset):
-            teacher, self.teacher_sha256 = _load_teacher(preset)
+            teacher, self.teacher_sha256 = load_teacher(preset, observer.note)
         torch.manual_seed(seed + 1)
         self.task: DistillTask = build_task(student, preset.methods, teacher, preset.task)
         _check_patch(preset, self.task)
+        self.outputs = self._teacher_outputs()
         built_in = self.validation_pairs is not None and self.validation_pairs.name in BUILT_IN
         self.protocol = (
             preset.evaluation.protocol or default_protocol(preset.task, built_in=built_in).name
         )
 
+    def first_batch(self) -> tuple[Tensor, Tensor]:
+        """Degraded and reference crops of the first step, [0, 1], with the task on their device."""
+        device = self.accelerator.device
+        self.task.to(device)
+        batch = next(iter(self.loader(0)))
+        degraded, reference = (
+            batch[name].to(device).float() / 255 for name in ("degraded", "reference")
+        )
+        return degraded, reference
+
+    def _teacher_outputs(self) -> TeacherOutputs | None:
+        if self.preset.data.teacher_cache == "off":
+            return None
+        if self.teacher_sha256 is None:
+            self.observer.note("no method learns from the teacher: none of its outputs are kept")
+            return None
+        accelerator = self.accelerator
+        return TeacherOutputs(
+            self.preset,
+            self.train_pairs,
+            self.task,
+            self.teacher_sha256,
+            accelerator.device,
+            self.observer,
+            (accelerator.process_index, accelerator.num_processes),
+        )
+
+    def _prepare_outputs(self, directory: RunDirectory, resume: bool) -> None:
+        """Before anything is written, so that the same command may go on after an interruption."""
+        if resume:
+            before = directory.manifest()
+            taught = "crop" if before["teacher"] is not None else None
+            now = context_of(self.preset, self.task)
+            check_context(now, before.get("teacher_context", taught))
+        if self.outputs is None:
+            return
+        try:
+            self.outputs.prepare()
+        except BaseException:
+            if not resume:
+                directory.drop_if_empty()
+            raise
+        self.accelerator.wait_for_everyone()
+
     def loader(self, start_step: int) -> Any:
         training = self.preset.training
+        outputs = self.outputs
         return training_loader(
-            self.train_pairs,
+            outputs.pairs if outputs is not None and outputs.ready else self.train_pairs,
             patch=training.patch,
             batch_size=training.batch_size,
             steps=self.steps,
@@ -192,8 +247,10 @@ class _Experiment:
         resume: bool,
         max_seconds: float | None,
         allow_teacher_change: bool,
+        check_first: bool,
     ) -> RunResult:
         directory = self._directory(out, resume)
+        self._prepare_outputs(directory, resume)
         main = self.accelerator.is_main_process
         lock = directory.locked() if main else nullcontext()
         with lock:
@@ -213,7 +270,7 @@ class _Experiment:
             if resume:
                 trainer.resume(allow_teacher_change=allow_teacher_change)
                 self.observer.note(f"resuming {directory.path} after step {trainer.step}")
-            elif main:
+            elif main and check_first:
                 self._sanity_check(directory)
             self.accelerator.wait_for_everyone()
             outcome = trainer.train(max_seconds)
@@ -257,6 +314,8 @@ class _Experiment:
             "teacher": None
             if self.teacher_sha256 is None
             else {"arch": teacher.arch, "weights": teacher.weights, "sha256": self.teacher_sha256},
+            "teacher_context": context_of(self.preset, self.task),
+            "teacher_cache": None if self.outputs is None else self.outputs.description(),
             **describe_environment(str(self.accelerator.device)),
         }
 
@@ -346,21 +405,6 @@ def _accelerator(preset: Preset, device: str) -> Accelerator:
         mixed_precision="no" if precision == "fp32" else precision,
         gradient_accumulation_steps=preset.training.accumulate,
     )
-
-
-def _load_teacher(preset: Preset) -> tuple[nn.Module, str]:
-    spec = preset.teacher
-    if spec is None:
-        raise IrkdError(f"preset {preset.name} names no teacher, but its methods need one.")
-    if spec.weights is None:
-        raise IrkdError(
-            f"the {spec.arch} teacher of preset {preset.name} has no weights here. Give them with"
-            " --teacher FILE (a released .pth, a .safetensors, or a run directory)."
-        )
-    path = resolve_model(spec.weights).path
-    teacher = build_network(spec)
-    load_weights(teacher, path)
-    return teacher, sha256_file(path)
 
 
 def _check_patch(preset: Preset, task: DistillTask) -> None:
