@@ -51,6 +51,15 @@ def evaluate(
             metavar="[LABEL=]DIR", help="Results of any tool, matched to the references by name."
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="[LABEL.]KEY=VALUE",
+            help="What released weights do not tell of their network: img_size=256 (Uformer),"
+            " arch=nafnet_local, value_range=[-1,1]; of one model with its label.",
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="derain, deblur, dehaze or denoise; by default the models'.")
     ] = None,
@@ -115,6 +124,7 @@ def evaluate(
 
     from irkd.inference import evaluate as engine
     from irkd.inference.candidates import label_models
+    from irkd.presets.load import parse_overrides
     from irkd.report.run_directory import command_line
 
     named = _labelled(name or [], "--name", "LABEL=MODEL")
@@ -135,6 +145,7 @@ def evaluate(
             tile=_parse_tile(tile),
             overlap=overlap,
             precision=precision,  # type: ignore[arg-type]
+            options=dict(parse_overrides(settings or [])),
             strips=_REPORT_IMAGES if report is not None else 0,
             command=command_line(),
             progress=follow,

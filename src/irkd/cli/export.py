@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from irkd.cli.network_options import NetworkSetOption, network_options, print_assumptions
 from irkd.cli.run_options import JsonOption
 from irkd.errors import IrkdError
 
@@ -31,6 +32,7 @@ def export(
         Path | None,
         typer.Option(help="For int8: a folder of images such as the network will be given."),
     ] = None,
+    settings: NetworkSetOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Default: the model's name in the current folder."),
@@ -68,7 +70,8 @@ def export(
     if json is not None and str(json) != "-":
         refuse_existing(json, overwrite)
 
-    network = load_network_file(resolved.path)
+    network = load_network_file(resolved.path, network_options(settings))
+    print_assumptions(network, resolved.name)
     console = stderr()
     words = f"writing {path} and comparing it with PyTorch"
     if not console.is_terminal:

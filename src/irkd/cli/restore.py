@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irkd.cli.common import progress, stderr, stdout, write_json_result
+from irkd.cli.network_options import NetworkSetOption, network_options, print_assumptions
 from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
@@ -36,8 +37,13 @@ def restore(
         ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="derain, deblur, dehaze or denoise: picks a shipped model.")
+        str | None,
+        typer.Option(
+            help="derain, deblur, dehaze or denoise: picks a shipped model, and what released"
+            " weights do not tell."
+        ),
     ] = None,
+    settings: NetworkSetOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -111,7 +117,9 @@ def restore(
         overlap=overlap,
         backend=backend,
         device=device,
+        options=network_options(settings),
     )
+    print_assumptions(restorer.network, name)
     if model is None and task is not None and name != task:
         stderr().print(f"no model for {task} ships with irkd; using {name}.")
     outcomes: list[Outcome] = []

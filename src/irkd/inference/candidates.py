@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
 from irkd.inference.restorer import Restorer
 from irkd.models.base import family, parameter_count
 from irkd.profiling.macs import count_macs, on_meta
+from irkd.registry import suggestion
 
 Model = str | Path | nn.Module
 
@@ -49,20 +51,45 @@ def open_models(
     tile: Literal["auto", "off"] | int = "auto",
     overlap: int | None = None,
     precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+    task: str | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> list[Candidate]:
-    """Load every model. Those without a label are called by what tells their paths apart."""
+    """Load every model. Those without a label are called by what tells their paths apart.
+
+    `task` and `options` say what released weights do not tell of their networks. An option is for
+    all models, or, as `LABEL.NAME`, for one.
+    """
     named = models if isinstance(models, Mapping) else label_models(models)
+    chosen = _options_by_label(options or {}, list(named))
     candidates = []
     for label, model in named.items():
         network = (
             model
             if isinstance(model, nn.Module)
-            else load_network(str(model), backend=backend, device=device)
+            else load_network(
+                str(model), backend=backend, device=device, task=task, options=chosen[label]
+            )
         )
         restorer = Restorer(network, device=device, tile=tile, overlap=overlap, precision=precision)
         source = None if isinstance(model, nn.Module) else str(model)
         candidates.append(Candidate(label, source, restorer, _metadata(network).get("task")))
     return candidates
+
+
+def _options_by_label(
+    options: Mapping[str, object], labels: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    chosen: dict[str, dict[str, object]] = {label: {} for label in labels}
+    for key, value in options.items():
+        label, dot, name = key.rpartition(".")
+        if dot and label not in chosen:
+            hint = suggestion(label, labels)
+            raise IrkdError(
+                f"--set {key}: no model is called {label!r}.{hint} Models: {', '.join(labels)}."
+            )
+        for each in [label] if dot else labels:
+            chosen[each][name] = value
+    return chosen
 
 
 def unique_labels(paths: Sequence[PurePath]) -> list[str]:

@@ -59,6 +59,7 @@ def evaluate(
     tile: Literal["auto", "off"] | int = "auto",
     overlap: int | None = None,
     precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+    options: Mapping[str, object] | None = None,
     strips: int = 0,
     command: str | None = None,
     progress: Progress | None = None,
@@ -79,6 +80,8 @@ def evaluate(
             ("piqe",) for `images`.
         baseline: the label of the row that differences are taken to; the degraded input by default.
         limit: score the first so many images only.
+        options: what released weights do not tell of their networks (`img_size`, `arch`, ...): for
+            all models, or, as `LABEL.NAME`, for one. By default what releases for `task` have.
         strips: keep pictures of the first so many images, for a report.
         command: what made it, to be shown in reports.
         progress: called with images done, images in all, and the name of the last one.
@@ -109,8 +112,15 @@ def evaluate(
         tile=tile,
         overlap=overlap,
         precision=precision,
+        task=task,
+        options=options,
     )
     scored, notes = _choose_data(data, images, folders, candidates, task, layout)
+    notes += [
+        f"{candidate.label}: {why}"
+        for candidate in candidates
+        for why in getattr(candidate.restorer.network, "assumptions", ())
+    ]
     chosen_protocol = _choose_protocol(protocol, scored, chosen_metrics)
     by_label = {candidate.label: candidate for candidate in candidates}
     names = [*([DEGRADED] if scored.has_degraded else []), *by_label, *folders]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -78,6 +78,7 @@ def restore(
     strength: float = 1.0,
     backend: str = "auto",
     device: str = "auto",
+    options: Mapping[str, object] | None = None,
     overwrite: bool = False,
 ) -> Any:
     """Restore images.
@@ -91,14 +92,21 @@ def restore(
     Without it, arrays are returned: of a file, its upright pixels restored.
 
     `model`: whatever `irkd.load_network` takes; None takes the model that ships with irkd for
-    `task`, or the general one. `tile`, `overlap`: see `Restorer`. `strength`: 0 gives the image
+    `task`, or the general one; `options` say what released weights do not tell of their network.
+    `tile`, `overlap`: see `Restorer`. `strength`: 0 gives the image
     back, 1 restores it fully. `compare` writes a before/after picture beside each result.
 
     Raises IrkdError for bad input, PartialFailure when some of several files failed and the rest
     was done.
     """
     restorer, _ = open_restorer(
-        model, task=task, tile=tile, overlap=overlap, backend=backend, device=device
+        model,
+        task=task,
+        tile=tile,
+        overlap=overlap,
+        backend=backend,
+        device=device,
+        options=options,
     )
     refuse_strength(strength)
     single = isinstance(images, str | Path | np.ndarray)
@@ -126,10 +134,11 @@ def open_restorer(
     overlap: int | None = None,
     backend: str = "auto",
     device: str = "auto",
+    options: Mapping[str, object] | None = None,
 ) -> tuple[Restorer, str]:
     """The restorer for `model` or `task`, and the model's name."""
     name = choose_model(task) if model is None else model
-    network = load_network(name, backend=backend, device=device)
+    network = load_network(name, backend=backend, device=device, task=task, options=options)
     # A runtime computes on its own device and exchanges arrays on the CPU.
     place = "cpu" if isinstance(network, RuntimeNetwork) else choose_device(device)
     return Restorer(network, device=place, tile=tile, overlap=overlap), str(name)

@@ -273,12 +273,16 @@ def assume_pooling(found: Mapping[str, object], task: str | None) -> tuple[Assum
     layout = {name: found.get(name) for name in _DEBLURRING_LAYOUT}
     local = task == "deblur" or (task is None and layout == _DEBLURRING_LAYOUT)
     if not local:
-        why = "pooling over the whole image (arch nafnet); deblurring weights want nafnet_local"
+        why = (
+            "the kind of pooling is not in the weights; over the whole image is taken. The"
+            " deblurring releases (GoPro, REDS) pool locally (--set arch=nafnet_local)."
+        )
         return (Assumption({"arch": "nafnet"}, why),)
     size = (1, found["img_channel"], 256, 256)
     why = (
-        "pooling over the neighbourhood that 256-pixel training patches show (arch nafnet_local),"
-        " as the deblurring (GoPro, REDS) weights are used; others want arch nafnet"
+        "the kind of pooling is not in the weights; local pooling for training patches of 256"
+        " pixels is taken, as the deblurring releases (GoPro, REDS) have it. Others pool over the"
+        " whole image (--set arch=nafnet)."
     )
     return (Assumption({"arch": "nafnet_local", "train_size": size}, why),)
 

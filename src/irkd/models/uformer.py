@@ -568,15 +568,19 @@ def assume_image_size(found: Mapping[str, object], task: str | None) -> tuple[As
     assert isinstance(window, int)
     if windows_of(size, window) != (window,) * 5:
         return ()
-    if task == "deblur":
-        # Twice what the windows of the middle need: with it they are shifted.
-        larger = max(size, 32 * window)
+    if task == "deblur" and size < 32 * window:
+        # Larger than the windows of the middle need: with it they are shifted.
+        trained = 32 * window
         why = (
-            f"img_size {larger}, as the deblurring (GoPro) weights were trained; their published"
-            f" figures were made with img_size {size}"
+            f"img_size is not in the weights; {trained} is taken, which the deblurring (GoPro)"
+            f" weights were trained with. Their published figures were made with {size}"
+            f" (--set img_size={size})."
         )
-        return (Assumption({"img_size": larger}, why),)
-    why = f"img_size {size}; deblurring (GoPro) weights were trained with img_size 256"
+        return (Assumption({"img_size": trained}, why),)
+    why = (
+        f"img_size is not in the weights; {size} is taken. Deblurring (GoPro) weights were trained"
+        " with 256 (--set img_size=256)."
+    )
     return (Assumption({"img_size": size}, why),)
 
 
