@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from irkd.models.base import build_network, parameter_count
+from irkd.models.base import NetworkSpec, build_network, parameter_count
 from irkd.presets.schema import Preset
 from irkd.profiling.macs import count_macs
 from irkd.training.task import build_task
+
+ROLES = ("teacher", "student")
 
 
 def plan_steps(preset: Preset, images: int, processes: int = 1) -> tuple[int, float]:
@@ -27,24 +31,31 @@ def plan_steps(preset: Preset, images: int, processes: int = 1) -> tuple[int, fl
     return steps, steps * batch / (images * preset.data.repeat)
 
 
-def network_rows(preset: Preset) -> list[dict[str, Any]]:
+def network_rows(preset: Preset, roles: Iterable[str] = ROLES) -> list[dict[str, Any]]:
     """Parameters and MACs of the preset's networks, counted on the meta device."""
     rows = []
-    for role in ("teacher", "student"):
+    for role in roles:
         spec = getattr(preset, role)
         if spec is None:
             continue
-        with torch.device("meta"):
-            parameters = parameter_count(build_network(spec))
+        parameters, macs = _cost(spec.model_copy(update={"weights": None}))
         rows.append(
             {
                 "network": role,
                 "arch": spec.arch,
                 "params_m": parameters / 1e6,
-                "macs_g_512": count_macs(spec, 512, 512) / 1e9,
+                "macs_g_512": macs / 1e9,
             }
         )
     return rows
+
+
+@cache
+def _cost(spec: NetworkSpec) -> tuple[int, int]:
+    """Parameters, and MACs of one 512x512 image. Presets share networks; counting takes time."""
+    with torch.device("meta"):
+        parameters = parameter_count(build_network(spec))
+    return parameters, count_macs(spec, 512, 512)
 
 
 def memory_estimate_mib(preset: Preset) -> float:
