@@ -25,6 +25,10 @@ def attention(channels: int, heads: int = 1) -> TopKSparseAttention:
     return layer
 
 
+def mixed(layer: TopKSparseAttention, query: Tensor, key: Tensor) -> Tensor:
+    return layer.attention(layer.scores(query, key))
+
+
 @pytest.mark.parametrize(
     ("channels", "kept"),
     [(24, (12, 16, 18, 19)), (48, (24, 32, 36, 38)), (3, (1, 2, 2, 2)), (2, (1, 1, 1, 1))],
@@ -36,7 +40,7 @@ def test_kept_scores_are_rounded_down(channels: int, kept: tuple[int, ...]) -> N
 def test_attention_keeps_the_largest_of_each_row() -> None:
     layer = attention(14, heads=2)
     query, key = torch.randn(2, 50, 14).double(), torch.randn(2, 50, 14).double()
-    found = layer._mixed_attention(query, key)
+    found = mixed(layer, query, key)
     shares = [layer.attn1, layer.attn2, layer.attn3, layer.attn4]
     for image in range(2):
         for head in range(2):
@@ -60,7 +64,7 @@ def test_of_equal_scores_no_more_are_kept() -> None:
         for share in (layer.attn1, layer.attn3, layer.attn4):
             share.zero_()
     black = torch.zeros(1, 10, 24)
-    assert (layer._mixed_attention(black, black) > 0).sum(-1).unique().tolist() == [16]
+    assert (mixed(layer, black, black) > 0).sum(-1).unique().tolist() == [16]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -69,10 +73,10 @@ def test_scores_are_not_rounded_to_half_precision(dtype: torch.dtype) -> None:
     # Sums of squares of 400 are beyond float16.
     query, key = 400 * torch.randn(1, 300, 32), 400 * torch.randn(1, 300, 32)
     query, key = query.to(dtype), key.to(dtype)
-    expected = layer._mixed_attention(query.float(), key.float())
-    assert torch.equal(layer._mixed_attention(query, key), expected)
+    expected = mixed(layer, query.float(), key.float())
+    assert torch.equal(mixed(layer, query, key), expected)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(layer._mixed_attention(query, key), expected)
+        assert torch.equal(mixed(layer, query, key), expected)
 
 
 def test_pooling_does_not_count_the_border() -> None:

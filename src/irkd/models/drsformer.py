@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from irkd.models.base import Family, on_reference_path
+from irkd.models.channel_attention import ChannelAttention
 from irkd.models.four_levels import LEVELS, FourLevelSpec, read_four_levels
 from irkd.models.layers import (
     ChannelLayerNorm,
@@ -23,7 +24,6 @@ from irkd.models.layers import (
     Upsample,
     channels_last,
     children_of,
-    cosine_scores,
 )
 from irkd.models.taps import Tap
 
@@ -54,45 +54,22 @@ class DRSformerSpec(FourLevelSpec):
         return self
 
 
-class TopKSparseAttention(nn.Module):
+class TopKSparseAttention(ChannelAttention):
     """Top-k sparse attention (TKSA): attention between channels that keeps the best scores.
 
-    B x C x H x W to the same. Four attention maps keep the largest 1/2, 2/3, 3/4 and 4/5 of each
-    row of scores, rounded down, and are mixed by the learned `attn1` to `attn4`. Which of equal
-    scores are kept is not defined, and so may differ from the original's choice.
+    Four attention maps keep the largest 1/2, 2/3, 3/4 and 4/5 of each row of scores, rounded down,
+    and are mixed by the learned `attn1` to `attn4`. Which of equal scores are kept is not defined,
+    and so may differ from the original's choice.
     """
 
     def __init__(self, channels: int, heads: int, bias: bool) -> None:
-        super().__init__()
-        self.heads = heads
+        super().__init__(channels, heads, bias)
         row = channels // heads
         self.kept = (row // 2, row * 2 // 3, row * 3 // 4, row * 4 // 5)
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.attn1 = nn.Parameter(torch.tensor([0.2]))
         self.attn2 = nn.Parameter(torch.tensor([0.2]))
         self.attn3 = nn.Parameter(torch.tensor([0.2]))
         self.attn4 = nn.Parameter(torch.tensor([0.2]))
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(
-            3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias
-        )
-        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        qkv = self.qkv_dwconv(self.qkv(features))
-        if on_reference_path():
-            return self._by_definition(qkv)
-        height, width = qkv.shape[-2:]
-        # B x pixels x channels: a view of channels-last features.
-        query, key, value = qkv.permute(0, 2, 3, 1).flatten(1, 2).chunk(3, dim=-1)
-        attention = self._mixed_attention(query, key).to(value.dtype)
-        # Attention and projection both map a pixel's channels linearly: one C x C matrix does both.
-        projection = self.project_out.weight.flatten(1).unflatten(1, (self.heads, -1))
-        matrix = torch.einsum("ohc,bhcd->bhdo", projection, attention).flatten(1, 2)
-        x = value @ matrix
-        if self.project_out.bias is not None:
-            x = x + self.project_out.bias
-        return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
     def _by_definition(self, qkv: Tensor) -> Tensor:
         height, width = qkv.shape[-2:]
@@ -107,14 +84,14 @@ class TopKSparseAttention(nn.Module):
             x = x + share * (scores.masked_fill(dropped, float("-inf")).softmax(-1) @ value)
         return self.project_out(x.flatten(1, 2).unflatten(2, (height, width)))
 
-    def _mixed_attention(self, query: Tensor, key: Tensor) -> Tensor:
-        """The four maps mixed, B x heads x c x c in float32 or more; query, key B x pixels x C."""
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
         # Rounded to half precision, other scores would be among the largest.
         precision = torch.promote_types(query.dtype, torch.float32)
         with _without_autocast(query.device.type):
-            scores = cosine_scores(query.to(precision), key.to(precision), self.heads)
-            scores = scores * self.temperature
-        # One sort serves all four: each keeps the beginning of the sorted row.
+            return super().scores(query.to(precision), key.to(precision))
+
+    def attention(self, scores: Tensor) -> Tensor:
+        # One sort serves all four maps: each keeps the beginning of the sorted row.
         ordered, places = scores.sort(dim=-1, descending=True)
         mixed = torch.zeros_like(scores)
         for kept, share in self._selections():

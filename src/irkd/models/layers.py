@@ -48,17 +48,23 @@ class ChannelLayerNorm(nn.Module):
         self.body = nn.LayerNorm(channels, eps, bias=with_bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        weight, bias = self.body.weight, self.body.bias
+        weight, bias, eps = self.body.weight, self.body.bias, self.body.eps
+        if not on_reference_path():
+            return self.pixels(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if bias is not None:
-            return channel_layer_norm(features, weight, bias, self.body.eps)
-        if on_reference_path():
-            variance = features.var(1, correction=0, keepdim=True)
-            return features / torch.sqrt(variance + self.body.eps) * weight.view(-1, 1, 1)
-        last = features.permute(0, 2, 3, 1)
+            return channel_layer_norm(features, weight, bias, eps)
+        variance = features.var(1, correction=0, keepdim=True)
+        return features / torch.sqrt(variance + eps) * weight.view(-1, 1, 1)
+
+    def pixels(self, features: Tensor) -> Tensor:
+        """Of ... x C features: the channels of a pixel side by side."""
+        weight, bias, eps = self.body.weight, self.body.bias, self.body.eps
+        if bias is not None:
+            return F.layer_norm(features, weight.shape, weight, bias, eps)
         # float16 would overflow in the variance of channels that differ by more than 256.
-        precise = last if last.dtype == torch.float64 else last.float()
-        scale = torch.rsqrt(precise.var(-1, correction=0, keepdim=True) + self.body.eps)
-        return (precise * scale * weight).to(features.dtype).permute(0, 3, 1, 2)
+        precise = features if features.dtype == torch.float64 else features.float()
+        scale = torch.rsqrt(precise.var(-1, correction=0, keepdim=True) + eps)
+        return (precise * scale * weight).to(features.dtype)
 
 
 class PatchEmbedding(nn.Module):
@@ -96,36 +102,6 @@ class Upsample(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.body(features)
-
-
-def cosine_scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
-    """Cosines between channels: B x heads x c x c of B x pixels x C queries and keys, C = heads c.
-
-    Normalising the c x c products instead of query and key spares two copies of the features.
-    The result is float32 or more.
-    """
-    query_norm = _norm_over_pixels(query)
-    key_norm = _norm_over_pixels(key)
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    if half:
-        # Sums over many pixels leave float16's range; of unit vectors they do not.
-        query = (query / query_norm).to(query.dtype)
-        key = (key / key_norm).to(key.dtype)
-    query = query.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1)
-    key = key.unflatten(-1, (heads, -1)).transpose(1, 2)
-    scores = query @ key
-    if half:
-        return scores.float()
-    query_norm = query_norm.unflatten(-1, (heads, -1)).permute(0, 2, 3, 1)
-    key_norm = key_norm.unflatten(-1, (heads, -1)).transpose(1, 2)
-    return scores / (query_norm * key_norm)
-
-
-def _norm_over_pixels(features: Tensor) -> Tensor:
-    """B x 1 x C lengths of B x HW x C, at least 1e-12 so that all-zero channels stay zero."""
-    precision = torch.promote_types(features.dtype, torch.float32)
-    norm = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=precision)
-    return norm.clamp(min=1e-12)
 
 
 def children_of(keys: Iterable[str], prefix: str) -> list[str]:

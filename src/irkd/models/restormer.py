@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from irkd.models.base import Family, on_reference_path
+from irkd.models import strips
+from irkd.models.base import Family
+from irkd.models.channel_attention import ChannelAttention
 from irkd.models.four_levels import LEVELS, FourLevelSpec, read_four_levels
 from irkd.models.layers import (
     ChannelLayerNorm,
@@ -23,7 +25,6 @@ from irkd.models.layers import (
     Upsample,
     channels_last,
     children_of,
-    cosine_scores,
 )
 from irkd.models.taps import Tap
 
@@ -45,38 +46,11 @@ class RestormerSpec(FourLevelSpec):
         return self
 
 
-class TransposedAttention(nn.Module):
-    """Multi-Dconv head transposed attention (eq. 1): attention between channels, not pixels.
+class TransposedAttention(ChannelAttention):
+    """Multi-Dconv head transposed attention (eq. 1): attention between channels, not pixels."""
 
-    B x C x H x W to the same; the attention map of a head is (C / heads) x (C / heads).
-    """
-
-    def __init__(self, channels: int, heads: int, bias: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=bias)
-        self.qkv_dwconv = nn.Conv2d(
-            3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=bias
-        )
-        self.project_out = nn.Conv2d(channels, channels, 1, bias=bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        qkv = self.qkv_dwconv(self.qkv(features))
-        if on_reference_path():
-            return self._by_definition(qkv)
-        height, width = qkv.shape[-2:]
-        # B x pixels x channels: a view of channels-last features.
-        query, key, value = qkv.permute(0, 2, 3, 1).flatten(1, 2).chunk(3, dim=-1)
-        scores = cosine_scores(query, key, self.heads) * self.temperature
-        attention = scores.softmax(-1).to(value.dtype)
-        # Attention and projection both map a pixel's channels linearly: one C x C matrix does both.
-        projection = self.project_out.weight.flatten(1).unflatten(1, (self.heads, -1))
-        matrix = torch.einsum("ohc,bhcd->bhdo", projection, attention).flatten(1, 2)
-        x = value @ matrix
-        if self.project_out.bias is not None:
-            x = x + self.project_out.bias
-        return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    def attention(self, scores: Tensor) -> Tensor:
+        return scores.softmax(-1)
 
     def _by_definition(self, qkv: Tensor) -> Tensor:
         height, width = qkv.shape[-2:]
@@ -101,6 +75,29 @@ class GatedFeedForward(nn.Module):
         gate, x = self.dwconv(self.project_in(features)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * x)
 
+    def add_in_strips(self, image: Tensor, norm: ChannelLayerNorm) -> None:
+        """Add the network's output for norm(image) to the H x W x C image in place."""
+        project, filters, project_out = self.project_in, self.dwconv, self.project_out
+        # The gate and what it is multiplied with are each filled up.
+        weight = strips.pad_first(project.weight.flatten(1), 2)
+        bias = None if project.bias is None else strips.pad_first(project.bias, 2)
+        filter_weight = strips.pad_first(filters.weight, 2)
+        filter_bias = None if filters.bias is None else strips.pad_first(filters.bias, 2)
+        matrix = strips.pad_first(project_out.weight.flatten(1).T)
+
+        def rows(first: int, end: int, out: Tensor) -> None:
+            strips.pointwise(norm.pixels(image[first:end]), weight, bias, out)
+
+        window = strips.Window(image, len(weight), 1, rows)
+        for first, end in strips.strips(image, len(weight)):
+            hidden = strips.depthwise(window.around(first, end), filter_weight, filter_bias)
+            gate, x = hidden.flatten(0, 1).chunk(2, dim=-1)
+            # The window is a row ahead: what is changed here has been read.
+            pixels = image[first:end].flatten(0, 1)
+            pixels.addmm_(F.gelu(gate).mul_(x), matrix)
+            if project_out.bias is not None:
+                pixels += project_out.bias
+
 
 class TransformerBlock(nn.Module):
     """B x C x H x W to the same: attention and feed-forward, each normalised first and added."""
@@ -114,8 +111,14 @@ class TransformerBlock(nn.Module):
         self.ffn = GatedFeedForward(channels, spec.ffn_expansion_factor, spec.bias)
 
     def forward(self, features: Tensor) -> Tensor:
+        if strips.in_strips(features):
+            return strips.each_image(features, self._in_strips)
         features = features + self.attn(self.norm1(features))
         return features + self.ffn(self.norm2(features))
+
+    def _in_strips(self, image: Tensor, out: Tensor) -> None:
+        self.attn.add_in_strips(image, self.norm1, out)
+        self.ffn.add_in_strips(out, self.norm2)
 
 
 class Restormer(nn.Module):
