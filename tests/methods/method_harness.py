@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,8 @@ from irkd.methods.context import build_context
 from irkd.methods.projector import Projector
 from irkd.models.apply import to_range
 from irkd.models.base import create_network
+from irkd.models.taps import tail
+from irkd.models.weights import save_network
 
 OPTIONS: dict[str, dict[str, object]] = {
     "nafnet": {"width": 8, "enc_blk_nums": (1, 1), "middle_blk_num": 1, "dec_blk_nums": (1, 1)},
@@ -55,6 +59,13 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
         },
         {"contrast": "off", "spatial_attention": "pool", "kernel_term": False},
     ],
+    "dual-cross": [
+        {"cuts": ("encoder_level1", "middle"), "teacher_head": 0},
+        {"student_head": 0},
+    ],
+    "data-free": [{"distillation_loss": "mse", "consistency_form": "idempotence"}],
+    "dynamic-contrast": [{"consistency": 0}],
+    "multi-teacher": [{"aggregator": "mean"}, {"aggregator": "conv"}],
     "slkd": [
         {"form": "paper"},
         {"shape_feature": "moment_ratio", "kl": "gaussian", "pixel_target": "ground_truth"},
@@ -83,8 +94,28 @@ def network(family: str, seed: int, value_range: tuple[float, float] = (0.0, 1.0
     return built
 
 
+_FOLDER = TemporaryDirectory()
+
+
+def required(name: str, teacher: nn.Module) -> dict[str, object]:
+    """What a method cannot do without, and sizes that suit tiny networks."""
+    if name == "data-free":
+        return {"size": 32, "width": 8, "latent": 16}
+    if name == "dynamic-contrast":
+        return {"noised": 1}
+    if name != "multi-teacher":
+        return {}
+    # A second teacher: a copy of the first.
+    spec = teacher.spec.model_dump(mode="json")
+    if not next(teacher.parameters()).is_meta:
+        spec["weights"] = f"{_FOLDER.name}/teacher.safetensors"
+        save_network(spec["weights"], teacher, task="denoise", overwrite=True)
+    return {"teachers": [spec]}
+
+
 def build(variant: dict[str, object], student: nn.Module, teacher: nn.Module) -> Method:
-    parameters = methods()[str(variant["name"])].parameters.model_validate(variant)
+    name = str(variant["name"])
+    parameters = methods()[name].parameters.model_validate({**required(name, teacher), **variant})
     setting = Setting(
         student.taps(),
         teacher.taps(),
@@ -197,6 +228,10 @@ def between(start: Context, bench_: Bench, share: float) -> Context:
         for name, feature in targets.items()
     }
     restored = (1 - share) * start.restored.detach() + share * target
+    nearer = copy.deepcopy(bench_.student)
+    with torch.no_grad():
+        for weight, goal in zip(nearer.parameters(), bench_.teacher.parameters(), strict=True):
+            weight.lerp_(goal, share)
     return Context(
         degraded=start.degraded,
         reference=target,
@@ -207,8 +242,8 @@ def between(start: Context, bench_: Bench, share: float) -> Context:
         clean_restored=None if start.clean_restored is None else target,
         clean_features=start.clean_features,
         encode=start.encode,
-        student_tail=start.student_tail,
+        student_tail=start.student_tail and partial(tail, nearer, start.degraded),
         teacher_tail=start.teacher_tail,
-        run_student=start.run_student,
+        run_student=start.run_student and nearer,
         run_teacher=start.run_teacher,
     )

@@ -65,15 +65,15 @@ def test_terms_are_finite_where_student_and_teacher_agree(variant, family):
 def test_every_term_reaches_all_it_should(variant, families):
     """L2: the output, or every tap and every projector."""
     tried = bench(variant, families)
-    for term in tried.method.term_weights:
+    for term in set(tried.method.term_weights) - tried.method.own_terms:
         tried.method.zero_grad()
         context = tried.leaves()
         tried.method(context)[term].backward()
         if context.restored.grad is not None:
             assert context.restored.grad.abs().max() > 0, term
             continue
-        assert context.student_features
         taps = tried.method.term_taps.get(term, tuple(context.student_features))
+        assert taps or term in tried.method.term_taps
         for tap in taps:
             feature = context.student_features[tap]
             assert feature.grad is not None, (term, tap)
@@ -161,14 +161,22 @@ class LargestTensor(TorchDispatchMode):
 
 @every_method
 def test_memory_is_linear_in_positions(variant):
-    """L7: at 128 x 128, nothing much larger than the largest feature map, forward or backward."""
+    """L7: at 128 x 128, nothing much larger than the largest feature map, forward or backward.
+
+    Or than what is inside the networks, where a method runs parts of them.
+    """
     tried = bench(variant, FAMILY_PAIRS[1])
     context = tried.leaves(128, 1)
     given = [context.restored, *context.student_features.values()]
     given += context.teacher_features.values()
+    images = context.degraded.clone().requires_grad_()
+    with LargestTensor() as inside:
+        tried.student(images)
+        tried.teacher(images)
     with LargestTensor() as record:
         sum(tried.method(context).values()).backward()
-    assert record.largest <= 8 * max(tensor.numel() for tensor in given)
+    bound = 8 * max(tensor.numel() for tensor in given)
+    assert record.largest <= max(bound, inside.largest)
 
 
 @every_method

@@ -9,6 +9,7 @@ PROCEDURAL = 1
 DEGRADATION = 2
 PERMUTATION = 3
 CROP = 4
+METHOD = 5
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

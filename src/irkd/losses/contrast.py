@@ -62,17 +62,20 @@ def _cosines(restored: Tensor, taught: Tensor, degraded: Tensor, *, centre: bool
 
 @full_precision
 def contrast_ratio(
-    restored: Sequence[Tensor], taught: Sequence[Tensor], degraded: Sequence[Tensor]
+    restored: Sequence[Tensor], taught: Sequence[Tensor], *negatives: Sequence[Tensor]
 ) -> Tensor:
-    """Sum over layers of w |restored - taught|_1 / (|restored - degraded|_1 + 1e-7).
+    """Sum over layers of w |restored - taught|_1 / (sum over negatives |restored - it|_1 + 1e-7).
 
-    Contrastive regularisation of AECR-Net (Wu et al., CVPR 2021), weights 1/32, 1/16, 1/8, 1/4, 1
-    for five layers, shallow to deep; fewer layers take the last ones. Its minimum, 0, is at the
-    teacher.
+    With the degraded images as the only negative, contrastive regularisation of AECR-Net (Wu et
+    al., CVPR 2021); with several, that of dynamic contrastive distillation (Zhou et al., AAAI
+    2025). Weights 1/32, 1/16, 1/8, 1/4, 1 for five layers, shallow to deep; fewer layers take the
+    last ones. Its minimum, 0, is at the teacher.
     """
     total = restored[0].new_zeros(())
     weights = RATIO_WEIGHTS[-len(restored) :]
-    for weight, anchor, positive, negative in zip(weights, restored, taught, degraded, strict=True):
-        far = (anchor - negative).abs().mean()
+    for weight, anchor, positive, *others in zip(
+        weights, restored, taught, *negatives, strict=True
+    ):
+        far = torch.stack([(anchor - other).abs().mean() for other in others]).sum()
         total = total + weight * (anchor - positive).abs().mean() / (far + 1e-7)
     return total

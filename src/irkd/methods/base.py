@@ -159,8 +159,9 @@ class Method(nn.Module):
     0, `floors` (term to its value when the student equals the teacher; nan where that depends on
     the features). `not_monotone` names the terms that need not fall along the straight path from
     student to teacher, `batch_dependent` those whose value depends on the batch size by design,
-    `size_dependent` those whose value depends on the images' size. `term_taps` names the student's
-    taps that a term looks at, where it does not look at all of the method's.
+    `size_dependent` those whose value depends on the images' size, `own_terms` those that train the
+    method's own parts and never the student. `term_taps` names the student's taps that a term looks
+    at, where it does not look at all of the method's.
     """
 
     needs: Needs
@@ -169,6 +170,7 @@ class Method(nn.Module):
     not_monotone: frozenset[str] = frozenset()
     batch_dependent: frozenset[str] = frozenset()
     size_dependent: frozenset[str] = frozenset()
+    own_terms: frozenset[str] = frozenset()
     term_taps: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, parameters: MethodParameters) -> None:

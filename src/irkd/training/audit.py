@@ -23,13 +23,15 @@ def audit(
     degraded, reference: [0, 1], B x 3 x H x W; teacher_restored likewise, where the teacher's
     output is known already. The norms are those at the student's output, at its
     tapped features (all together), at its parameters and at the projectors'. `share` is the term's
-    part of the sum of the parameter norms: what it has to say about the next step.
+    part of the sum of the parameter norms: what it has to say about the next step. `trains` is
+    "student", or "method" for a term of a method's own parts.
     """
     context = task.context(degraded, reference, teacher_restored=teacher_restored)
     result = task.losses(context, step=_first_common_step(task))
     features = list(context.student_features.values())
     student = [p for p in task.student.parameters() if p.requires_grad]
     projectors = [p for p in task.methods.parameters() if p.requires_grad]
+    own = task.own_terms()
     rows: list[dict[str, Any]] = []
     for name, weighted in result.weighted.items():
         places: list[list[Tensor]] = [[context.restored], features, [*student], [*projectors]]
@@ -39,6 +41,7 @@ def audit(
         rows.append(
             {
                 "term": name,
+                "trains": "method" if name in own else "student",
                 "value": value,
                 "weight": float(weighted.detach()) / value if value else 0.0,
                 "gradient_at_output": norms[0],
@@ -52,13 +55,14 @@ def audit(
 
 
 def require_gradients(rows: Iterable[dict[str, Any]]) -> None:
-    """Raise IrkdError when a term has no gradient at the student: it could teach nothing."""
-    dead = [row["term"] for row in rows if row["gradient_at_parameters"] == 0.0]
-    if dead:
-        raise IrkdError(
-            f"the term {dead[0]!r} has no gradient at the student's parameters, so that it teaches"
-            " nothing. Leave it out (weight 0), or change its options."
-        )
+    """Raise IrkdError when a term has no gradient at what it trains: it could teach nothing."""
+    places = {"student": "parameters", "method": "projectors"}
+    for row in rows:
+        if row[f"gradient_at_{places[row['trains']]}"] == 0.0:
+            raise IrkdError(
+                f"the term {row['term']!r} has no gradient at the {row['trains']}'s parameters, so"
+                " that it teaches nothing. Leave it out (weight 0), or change its options."
+            )
 
 
 def _first_common_step(task: DistillTask) -> int:

@@ -110,9 +110,7 @@ class DistillTask(nn.Module):
                 if weight == 0.0:
                     continue
                 for term, value in method(context).items():
-                    name = (
-                        term if len(self.methods) == 1 else f"{method.parameters_spec.name}.{term}"
-                    )
+                    name = self._named(method, term)
                     terms[name] = value.detach()
                     scale = self.scales.get(name, 1.0)
                     weighted[name] = value * (weight * method.term_weights[term] * scale)
@@ -140,6 +138,13 @@ class DistillTask(nn.Module):
         teacher_restored: Tensor | None = None,
     ) -> StepResult:
         return self.losses(self.context(degraded, reference, step, teacher_restored), step)
+
+    def own_terms(self) -> set[str]:
+        """The terms, named as in `losses`, that train a method's own parts and not the student."""
+        return {self._named(m, term) for m in self._methods() for term in m.own_terms}
+
+    def _named(self, method: Method, term: str) -> str:
+        return term if len(self.methods) == 1 else f"{method.parameters_spec.name}.{term}"
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """What the main optimizer trains: all but what methods train by themselves."""
