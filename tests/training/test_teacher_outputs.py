@@ -23,13 +23,14 @@ from torch import nn
 
 import irkd.data.teacher_cache
 import irkd.training.teacher_outputs
+from irkd.cli.main import main
 from irkd.data.folders import FolderPairs
 from irkd.data.sampler import training_loader
 from irkd.errors import IrkdError
 from irkd.models.apply import apply_network
 from irkd.models.base import build_network
 from irkd.models.weights import load_weights
-from irkd.presets.load import validate
+from irkd.presets.load import dump, validate
 from irkd.presets.schema import Preset
 from irkd.training.batches import unit_images
 from irkd.training.distill import describe_plan, distill, train_teacher
@@ -174,6 +175,8 @@ def test_fixed_degradations_are_cached_in_all_their_variants(
     tmp_path: Path, seen: Counter[Any]
 ) -> None:
     preset = preset_of(tmp_path, variants=2, size=40, count=3)
+    methods = [{"name": "response"}, {"name": "wavelet"}]
+    preset = validate({**preset.model_dump(mode="json"), "methods": methods}, "tiny")
     out = tmp_path / "run"
     distill(preset, out=out, device="cpu")
     manifest = json.loads((out / "manifest.json").read_text())
@@ -385,6 +388,7 @@ def test_processes_building_at_once_make_one_whole_cache(tmp_path: Path) -> None
     [
         ([{"name": "skd"}], "the method 'skd' needs features of the teacher"),
         ([{"name": "response"}, {"name": "skd"}], "the method 'skd' needs"),
+        ([{"name": "hints"}, {"name": "response"}], "the method 'hints' needs features"),
     ],
 )
 def test_method_that_needs_more_than_the_output_is_named(
@@ -435,6 +439,37 @@ def test_yaml_off_is_off() -> None:
     content = tiny_content()
     content["data"]["teacher_cache"] = False
     assert validate(content, "tiny").data.teacher_cache == "off"
+
+
+def test_command_builds_uses_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(dump(preset_of(tmp_path, "off", variants=2, count=3)))
+    run = ["distill", "--preset", str(path), "--device", "cpu"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    for arguments, code, expected in (
+        ([*run, "--out", str(one), "--cache-teacher", "use"], 2, "6 of 6 outputs"),
+        ([*run, "--out", str(one), "--cache-teacher", "maybe"], 2, "build, use or off"),
+        (
+            [*run, "--dry-run", "--cache-teacher", "build"],
+            0,
+            "for 6 full images, float16: 0.000 GB",
+        ),
+        ([*run, "--out", str(one), "--cache-teacher", "build"], 0, "teacher's outputs: 6 of 6"),
+        (
+            [*run, "--out", str(two), "--cache-teacher", "use", "--max-time", "0.001s"],
+            0,
+            "are read",
+        ),
+        (["distill", "--resume", str(two), "--cache-teacher", "off"], 2, "begin a new run"),
+        (["distill", "--resume", str(two), "--device", "cpu"], 0, "student: "),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        captured = capsys.readouterr()
+        assert end.value.code == code, captured.err
+        assert expected in (captured.out + captured.err).replace("\n", " ")
 
 
 def test_student_of_the_tests_is_no_teacher() -> None:
