@@ -182,10 +182,10 @@ class TestAttention:
         assert windows.shape == (4, 1, 64)
         assert windows.amax(-1).flatten().tolist() == [7, 7, 15, 15]
 
-    def test_auto_is_exact_up_to_4096_positions_then_pools(self):
-        assert reduce_positions(torch.zeros(1, 2, 64, 64)).shape == (1, 2, 4096)
+    def test_auto_is_exact_up_to_a_grids_worth_of_positions_then_pools(self):
+        assert reduce_positions(torch.zeros(1, 2, 16, 64), pooled_side=32).shape == (1, 2, 1024)
         wide = torch.arange(128.0).expand(1, 2, 64, 128)
-        pooled = reduce_positions(wide)
+        pooled = reduce_positions(wide, pooled_side=32)
         assert pooled.shape == (1, 2, 1024)
         assert pooled[0, 0, :2].tolist() == [1.5, 5.5]
 

@@ -93,12 +93,15 @@ def test_the_teacher_is_asked_only_for_what_is_compared():
     assert not list(pixels.parameters())
 
 
-def test_degraded_images_pass_the_teachers_encoder_once():
+def test_phi_sees_all_three_images_at_half_their_size():
     tried = bench({"name": "skd"}, FAMILY_PAIRS[1])
     seen = []
-    tried.teacher.get_submodule("intro").register_forward_hook(lambda *_: seen.append(1))
-    tried.method(tried.context())
-    assert len(seen) == 3  # degraded, the teacher's own output, restored
+    intro = tried.teacher.get_submodule("intro")
+    intro.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape[-1]))
+    context = tried.context(16)
+    assert seen == [16]
+    tried.method(context)
+    assert seen == [16, 8, 8, 8]
 
 
 def test_taps_choose_what_is_compared():
@@ -108,11 +111,12 @@ def test_taps_choose_what_is_compared():
         bench({"name": "skd", "taps": ("midle",)}, FAMILY_PAIRS[0])
 
 
-def test_phi_is_the_encoder_at_stride_8():
-    assert bench({"name": "skd"}, FAMILY_PAIRS[0]).method.phi_tap == "middle"  # Restormer: stride 8
+def test_phi_is_the_encoder_at_stride_4():
+    restormer = bench({"name": "skd"}, FAMILY_PAIRS[0])
+    assert restormer.method.phi_tap == "encoder_level3"
     deep = PlainUNet(2, 5)
     setting = Setting(deep.taps(), deep.taps())
-    assert build_method(SKDParameters(), setting).phi_tap == "encoder_level4"
+    assert build_method(SKDParameters(), setting).phi_tap == "encoder_level3"
 
 
 def test_networks_of_different_depth_meet_at_the_coarser_size():

@@ -16,8 +16,7 @@ from irkd.losses.precision import full_precision
 AttentionScale = Literal["cosine", "sqrt_d"]
 SpatialAttention = Literal["auto", "exact", "pool", "window"]
 
-EXACT_POSITIONS = 4096
-POOLED_SIDE = 32
+POOLED_SIDE = 16
 WINDOW_SIDE = 8
 
 
@@ -85,18 +84,20 @@ def _tokens(features: Tensor) -> Tensor:
 
 
 @full_precision
-def reduce_positions(features: Tensor, mode: SpatialAttention = "auto") -> Tensor:
+def reduce_positions(
+    features: Tensor, mode: SpatialAttention = "auto", pooled_side: int = POOLED_SIDE
+) -> Tensor:
     """A feature map B x C x H x W as the B' x C x N maps that spatial attention runs on.
 
-    exact: all positions. pool: means over a grid of at most 32 x 32 cells. window: windows of at
-    most 8 x 8 positions that divide H and W evenly; B' counts them. auto: exact up to 4096
-    positions, pool above.
+    exact: all positions. pool: means over a grid of at most `pooled_side` squared cells. window: windows of at
+    most 8 x 8 positions that divide H and W evenly; B' counts them. auto: exact where there
+    are no more positions than that, else pool.
     """
     height, width = features.shape[-2:]
     if mode == "auto":
-        mode = "exact" if height * width <= EXACT_POSITIONS else "pool"
+        mode = "exact" if height * width <= pooled_side**2 else "pool"
     if mode == "pool":
-        grid = (min(height, POOLED_SIDE), min(width, POOLED_SIDE))
+        grid = (min(height, pooled_side), min(width, pooled_side))
         features = F.adaptive_avg_pool2d(features, grid)
     elif mode == "window":
         return _windows(features, _window_side(height), _window_side(width))

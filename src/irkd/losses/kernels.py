@@ -21,7 +21,8 @@ def unit(vectors: Tensor, dim: int = 1) -> Tensor:
     The length is sqrt(sum of squares + 1e-8): a zero vector stays zero, and gradients are never
     amplified by more than 1e4 (a network without biases answers a black patch with exact zeros).
     """
-    return vectors * torch.rsqrt(vectors.square().sum(dim, keepdim=True) + NORM_FLOOR**2)
+    length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors * torch.rsqrt(length * length + NORM_FLOOR**2)
 
 
 @full_precision
@@ -40,7 +41,8 @@ def squared_distance(
     if normalize == "none":
         return (student - teacher).square().sum((1, 2))
     if normalize == "cosine":
-        return (unit(student) - unit(teacher)).square().sum(1)
+        difference = unit(student) - unit(teacher)
+        return (difference * difference).sum(1)
     variance = teacher.var((0, 2), correction=0, keepdim=True)
     return ((student - teacher).square() / (variance + NORM_FLOOR**2)).mean(1)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from irkd.errors import IrkdError
 from irkd.methods.base import Context, Interlude, Needs
-from irkd.models.apply import from_range, to_range
+from irkd.models.apply import from_range, pad_to_multiple, to_range
 from irkd.models.taps import TapRecorder, encode, tail
 
 
@@ -172,7 +172,18 @@ class _Teacher:
         return None, self.encode(images, taps) if taps else {}
 
     def encode(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        return _float(encode(self.teacher, self.into(images), names))
+        """The features of images of any size: they are padded, and their features cropped."""
+        multiple: int = self.teacher.size_multiple  # type: ignore[assignment]
+        padded = pad_to_multiple(self.into(images), multiple)
+        features = _float(encode(self.teacher, padded, names))
+        if padded.shape == images.shape:
+            return features
+        taps = self.teacher.taps()  # type: ignore[operator]
+        height, width = images.shape[-2:]
+        return {
+            name: feature[..., : -(-height // taps[name].stride), : -(-width // taps[name].stride)]
+            for name, feature in features.items()
+        }
 
     def tail(self, images: Tensor, features: Mapping[str, Tensor]) -> Tensor:
         return self.back(tail(self.teacher, self.into(images), features).float())

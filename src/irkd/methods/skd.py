@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -81,8 +82,12 @@ class SKDParameters(MethodParameters):
     spatial_attention: SpatialAttention | Literal["off"] = Field(
         "auto",
         description="attention over positions (1b). exact: all positions, memory linear but time "
-        "quadratic in them. pool: means over at most 32 x 32 cells. window: windows of at most "
-        "8 x 8. auto: exact up to 4096 positions, pool above. off: none",
+        "quadratic in them. pool: means over a grid of pooled_side squared cells. window: "
+        "windows of at most 8 x 8. auto: exact where there are no more positions than that, else "
+        "pool. off: none",
+    )
+    pooled_side: int = Field(
+        16, ge=1, description="cells a side to which spatial_attention pool and auto average maps"
     )
     kernel: Kernel = Field(
         "gaussian",
@@ -135,7 +140,13 @@ class SKDParameters(MethodParameters):
     phi: Literal["teacher", "vgg19", "pixel"] = Field(
         "teacher",
         description="features that are contrasted: the teacher's own at the encoder tap of stride "
-        "nearest to 8, VGG-19's as printed (layers not given: relu1_1 to relu5_1), or the pixels",
+        "nearest to 4, VGG-19's as printed (layers not given: relu1_1 to relu5_1), or the pixels",
+    )
+    phi_shrink: int = Field(
+        2,
+        ge=1,
+        description="phi teacher sees images averaged over cells of so many pixels a side: the "
+        "teacher's encoder with its gradient would otherwise cost more than all the rest of a step",
     )
     vgg19: str | None = Field(
         None, description="file with torchvision's vgg19 weights, for phi vgg19; none is downloaded"
@@ -212,7 +223,6 @@ class SoftKnowledgeDistillation(Method):
         self.needs = Needs(
             teacher=parameters.contrasts,
             tap_pairs=pairs,
-            teacher_taps=() if self.phi_tap is None else (self.phi_tap,),
             teacher_encoder=self.phi_tap is not None,
         )
 
@@ -223,6 +233,9 @@ class SoftKnowledgeDistillation(Method):
         if parameters.contrast in ("infonce", "literal"):
             exceptional.add("contrast")
             self.batch_dependent = frozenset({"contrast"} & set(self.term_weights))
+        if parameters.contrasts and parameters.phi == "teacher":
+            # The borders of phi's convolutions weigh more in a small image.
+            self.size_dependent = frozenset({"contrast"})
         self.floors = dict.fromkeys(exceptional & set(self.term_weights), math.nan)
         if parameters.contrast == "ratio":
             exceptional.add("contrast")
@@ -248,39 +261,41 @@ class SoftKnowledgeDistillation(Method):
     def _feature_terms(self, context: Context) -> dict[str, Tensor]:
         """The feature terms that are on, each the mean over all pairs of taps.
 
-        A pair's normalised and attended copies are several times its features; they are computed
-        again in the backward pass, one pair at a time, instead of being kept for all pairs.
+        A pair's normalised and attended copies are several times its features; those of the kernel
+        and channel terms are computed again in the backward pass, one pair at a time, instead of
+        being kept for all pairs. Spatial attention is too dear to be run twice, and keeps little.
         """
         values: dict[str, list[Tensor]] = {}
+        terms = {
+            "kernel": self._compare,
+            "channel_attention": self._channel_term,
+        }
         with outside_autocast(context.restored.device.type):
             for student, teacher in self.projectors(context):
-                found = checkpoint(
-                    self._pair_terms,
-                    student,
-                    teacher,
-                    use_reentrant=False,
-                    preserve_rng_state=False,
-                )
-                for term, value in found.items():
-                    values.setdefault(term, []).append(value)
+                for term, function in terms.items():
+                    if term in self.term_weights:
+                        value = checkpoint(
+                            function,
+                            student,
+                            teacher,
+                            use_reentrant=False,
+                            preserve_rng_state=False,
+                        )
+                        values.setdefault(term, []).append(value)
+                if "spatial_attention" in self.term_weights:
+                    value = self._spatial_term(student, teacher)
+                    values.setdefault("spatial_attention", []).append(value)
         return {term: torch.stack(each).mean() for term, each in values.items()}
 
-    def _pair_terms(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+    def _channel_term(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return self._compare_attended(channel_attention, student.flatten(2), teacher.flatten(2))
+
+    def _spatial_term(self, student: Tensor, teacher: Tensor) -> Tensor:
         reduction = self.parameters_spec.spatial_attention
-        found = {}
-        if "kernel" in self.term_weights:
-            found["kernel"] = self._compare(student, teacher)
-        if "channel_attention" in self.term_weights:
-            found["channel_attention"] = self._compare_attended(
-                channel_attention, student.flatten(2), teacher.flatten(2)
-            )
-        if "spatial_attention" in self.term_weights and reduction != "off":
-            found["spatial_attention"] = self._compare_attended(
-                spatial_attention,
-                reduce_positions(student, reduction),
-                reduce_positions(teacher, reduction),
-            )
-        return found
+        assert reduction != "off"
+        side = self.parameters_spec.pooled_side
+        reduced = (reduce_positions(each, reduction, side) for each in (student, teacher))
+        return self._compare_attended(spatial_attention, *reduced)
 
     def _compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         spec = self.parameters_spec
@@ -321,18 +336,22 @@ class SoftKnowledgeDistillation(Method):
             with torch.no_grad():
                 taught, degraded = self.phi(context.teacher_restored), self.phi(context.degraded)
             return self.phi(context.restored), taught, degraded
-        assert context.encode is not None
-        tap = self.phi_tap
         with torch.no_grad():
-            positive = context.encode(context.teacher_restored, [tap])[tap]
-        anchor = context.encode(context.restored, [tap])[tap]
-        return [anchor], [positive], [context.teacher_features[tap]]
+            taught = self._encoded(context.teacher_restored, context)
+            degraded = self._encoded(context.degraded, context)
+        return [self._encoded(context.restored, context)], [taught], [degraded]
+
+    def _encoded(self, images: Tensor, context: Context) -> Tensor:
+        assert context.encode is not None
+        assert self.phi_tap is not None
+        shrunk = F.avg_pool2d(images, self.parameters_spec.phi_shrink, ceil_mode=True)
+        return context.encode(shrunk, [self.phi_tap])[self.phi_tap]
 
 
 def contrast_tap(taps: Mapping[str, Tap]) -> str:
-    """The encoder or middle tap whose stride is nearest to 8."""
-    encoding = {name: tap for name, tap in taps.items() if tap.role != "decoder"}
-    return min(encoding, key=lambda name: abs(math.log2(encoding[name].stride / 8)))
+    """The encoder tap whose stride is nearest to 4."""
+    encoding = {name: tap for name, tap in taps.items() if tap.role == "encoder"}
+    return min(encoding, key=lambda name: abs(math.log2(encoding[name].stride / 4)))
 
 
 METHODS = (
