@@ -389,12 +389,18 @@ def test_processes_building_at_once_make_one_whole_cache(tmp_path: Path) -> None
         ([{"name": "skd"}], "the method 'skd' needs features of the teacher"),
         ([{"name": "response"}, {"name": "skd"}], "the method 'skd' needs"),
         ([{"name": "hints"}, {"name": "response"}], "the method 'hints' needs features"),
+        ([{"name": "data-free", "size": 32}], "the method 'data-free' makes its own images"),
+        ([{"name": "multi-teacher"}], "the method 'multi-teacher' runs further teachers"),
     ],
 )
 def test_method_that_needs_more_than_the_output_is_named(
     methods: list[Any], expected: str, tmp_path: Path
 ) -> None:
-    content = preset_of(tmp_path, variants=1).model_dump(mode="json") | {"methods": methods}
+    content = preset_of(tmp_path, variants=1).model_dump(mode="json")
+    for method in methods:
+        if method["name"] == "multi-teacher":
+            method["teachers"] = [content["teacher"]]
+    content["methods"] = methods
     with pytest.raises(IrkdError, match=expected):
         distill(validate(content, "tiny"), out=tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()

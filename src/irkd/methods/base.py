@@ -161,7 +161,8 @@ class Method(nn.Module):
     student to teacher, `batch_dependent` those whose value depends on the batch size by design,
     `size_dependent` those whose value depends on the images' size, `own_terms` those that train the
     method's own parts and never the student. `term_taps` names the student's taps that a term looks
-    at, where it does not look at all of the method's.
+    at, where it does not look at all of the method's. `own_teachers` says that the method runs
+    further teachers on the step's images, so that a cache of one teacher's outputs is not enough.
     """
 
     needs: Needs
@@ -171,6 +172,7 @@ class Method(nn.Module):
     batch_dependent: frozenset[str] = frozenset()
     size_dependent: frozenset[str] = frozenset()
     own_terms: frozenset[str] = frozenset()
+    own_teachers: bool = False
     term_taps: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self, parameters: MethodParameters) -> None:

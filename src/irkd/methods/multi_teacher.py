@@ -100,6 +100,7 @@ class MultiTeacherDistillation(Method):
     """
 
     own_terms = frozenset({"aggregation"})
+    own_teachers = True
 
     def __init__(self, parameters: MultiTeacherParameters, setting: Setting) -> None:
         super().__init__(parameters)

@@ -85,6 +85,11 @@ def require_cacheable(task: DistillTask, source: PairSource) -> None:
                     f"the method {name!r} needs {what}, which no cache of"
                     " output images holds. Train it with --cache-teacher off."
                 )
+        if method.own_teachers:
+            raise IrkdError(
+                f"the method {name!r} runs further teachers on the crops of each step, which must"
+                " not be mixed with outputs for full images. Train it with --cache-teacher off."
+            )
         if type(method).images is not Method.images:
             raise IrkdError(
                 f"the method {name!r} makes its own images, for which no cache can hold the"
