@@ -27,6 +27,14 @@ OPTIONS: dict[str, dict[str, object]] = {
         "num_refinement_blocks": 1,
         "heads": (1, 1, 2, 2),
     },
+    "drsformer": {"dim": 8, "num_blocks": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "mefc_steps": 2},
+    "uformer": {
+        "embed_dim": 4,
+        "depths": (1, 2, 1, 1, 2, 1, 1, 2, 2),
+        "num_heads": (1, 2, 2, 2, 4, 4, 2, 2, 1),
+        "win_size": 2,
+        "drop_path_rate": 0,
+    },
 }
 
 # Beside its defaults, the options of a method that change what it computes.
