@@ -15,6 +15,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,6 @@ from typing import Any
 PAIRS = {"demo": ("demo", 8, 64), "restormer": ("res-skd", 8, 128)}
 LEAST = "teacher forward + student"
 ALONE = "student alone"
-
-# Options without which a method cannot be built.
-NEEDED: dict[str, dict[str, Any]] = {}
 
 
 def step(pair: str, method: str, batch: int, times: int) -> dict[str, float]:
@@ -45,7 +43,11 @@ def step(pair: str, method: str, batch: int, times: int) -> dict[str, float]:
     student = build_network(preset.student)
     teacher = None if method == ALONE else build_network(preset.teacher)
     name = "none" if method in (ALONE, LEAST) else method
-    parameters = methods()[name].parameters.model_validate({"name": name, **NEEDED.get(name, {})})
+    options: dict[str, Any] = {"name": name}
+    if name == "multi-teacher":
+        assert teacher is not None
+        options["teachers"] = [_second_teacher(teacher, preset.task)]
+    parameters = methods()[name].parameters.model_validate(options)
     task = build_task(student, [parameters], teacher, preset.task).train()
     optimizer = build_optimizer(task.trained_parameters(), preset.training)
     degraded, reference = torch.rand(2, batch, 3, patch, patch)
@@ -65,6 +67,15 @@ def step(pair: str, method: str, batch: int, times: int) -> dict[str, float]:
     seconds = [_cpu_seconds(run) for _ in range(times + 1)]
     rest = seconds[1:] or seconds
     return {"seconds": statistics.median(rest), "mib": _peak_mib() - before}
+
+
+def _second_teacher(teacher: Any, task: str) -> dict[str, Any]:
+    """The first teacher's twin, with weights in a file as the method wants them."""
+    from irkd.models.weights import save_network
+
+    path = Path(tempfile.mkdtemp()) / "teacher.safetensors"
+    save_network(path, teacher, task=task)
+    return {**teacher.spec.model_dump(mode="json"), "weights": str(path)}
 
 
 def measure(pair: str, method: str, batch: int, times: int) -> dict[str, Any]:

@@ -337,9 +337,9 @@ class SoftKnowledgeDistillation(Method):
                 taught, degraded = self.phi(context.teacher_restored), self.phi(context.degraded)
             return self.phi(context.restored), taught, degraded
         with torch.no_grad():
-            taught = self._encoded(context.teacher_restored, context)
-            degraded = self._encoded(context.degraded, context)
-        return [self._encoded(context.restored, context)], [taught], [degraded]
+            positive = self._encoded(context.teacher_restored, context)
+            negative = self._encoded(context.degraded, context)
+        return [self._encoded(context.restored, context)], [positive], [negative]
 
     def _encoded(self, images: Tensor, context: Context) -> Tensor:
         assert context.encode is not None
