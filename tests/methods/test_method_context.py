@@ -143,3 +143,98 @@ def test_union_keeps_order_and_each_tap_once():
     assert together.teacher_clean
     assert together.teacher_encoder
     assert union([]) == Needs()
+
+
+HEAD = ("encoder_level1", "encoder_level2", "middle")
+
+
+def _heads(networks, images):
+    """A context whose methods ask for both heads and tails."""
+    student, teacher = networks
+    needs = Needs(
+        tap_pairs=tuple(TapPair(name, name) for name in HEAD), teacher_taps=HEAD, tails=True
+    )
+    return build_context(student, teacher, needs, *images)
+
+
+def test_tails_continue_from_given_features(networks, images):
+    """Each network's own features give its own output, in the student's value range."""
+    _, teacher = networks
+    context = _heads(networks, images)
+    torch.testing.assert_close(context.student_tail(context.student_features), context.restored)
+    with torch.no_grad():
+        expected = teacher((images[0] + 1) / 2) * 2 - 1
+    torch.testing.assert_close(context.teacher_tail(context.teacher_features), expected)
+    for tail, features in (
+        (context.student_tail, context.student_features),
+        (context.teacher_tail, context.teacher_features),
+    ):
+        whole = tail(features)
+        for name in HEAD:
+            assert not torch.allclose(tail({**features, name: features[name] + 1}), whole), name
+    assert context.run_student is None
+
+
+def test_replaced_stages_do_not_run_and_are_themselves_again_afterwards(networks, images):
+    student, _ = networks
+    context = _heads(networks, images)
+    ran = []
+    for stage in (*student.encoders, student.middle, *student.decoders):
+        stage[0].register_forward_hook(lambda module, *_: ran.append(module))
+    context.student_tail(context.student_features)
+    assert ran == [decoder[0] for decoder in reversed(student.decoders)]
+    ran.clear()
+    student(images[0])
+    assert len(ran) == 5
+    with pytest.raises(IrkdError, match="no tap 'encoder_level7'"):
+        context.student_tail({"encoder_level7": context.student_features["middle"]})
+    assert all("forward" not in module.__dict__ for module in student.modules())
+
+
+def test_gradients_pass_the_frozen_teachers_tail(networks, images):
+    student, teacher = networks
+    context = _heads(networks, images)
+    assert all(not feature.requires_grad for feature in context.teacher_features.values())
+    features = {k: v.clone().requires_grad_() for k, v in context.teacher_features.items()}
+    context.teacher_tail(features).square().mean().backward()
+    assert all(feature.grad.abs().max() > 0 for feature in features.values())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    context.student_tail(
+        {k: v.detach() for k, v in context.student_features.items()}
+    ).sum().backward()
+    reached = {n.split(".")[0] for n, p in student.named_parameters() if p.grad is not None}
+    assert reached == {"ups", "decoders", "ending"}
+
+
+def test_whole_networks_run_on_other_images(networks, images):
+    student, teacher = networks
+    context = build_context(student, teacher, Needs(networks=True), *images)
+    other = (0.5 * images[1]).requires_grad_()
+    torch.testing.assert_close(context.run_student(other), student(other))
+    expected = teacher((other + 1) / 2) * 2 - 1
+    torch.testing.assert_close(context.run_teacher(other), expected)
+    assert context.teacher_restored is None
+    context.run_teacher(other).sum().backward()
+    taught = other.grad.clone()
+    assert taught.abs().max() > 0
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(parameter.grad is None for parameter in student.parameters())
+    context.run_student(other).sum().backward()
+    assert not torch.equal(other.grad, taught)
+    assert any(parameter.grad is not None for parameter in student.parameters())
+    assert context.student_tail is None
+
+
+def test_tails_and_networks_are_float32_under_autocast(networks, images):
+    needs = Needs(teacher=True, tap_pairs=(PAIR,), tails=True, networks=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        context = build_context(*networks, needs, *images)
+        for run in (context.run_student, context.run_teacher):
+            assert run(images[1]).dtype == torch.float32
+        for tail, features in (
+            (context.student_tail, context.student_features),
+            (context.teacher_tail, context.teacher_features),
+        ):
+            assert tail(features).dtype == torch.float32
+    assert Needs(tails=True).uses_teacher
+    assert Needs(networks=True).uses_teacher
