@@ -24,6 +24,7 @@ COMMANDS = (
     "train",
     "compare",
     "presets",
+    "methods",
     "data",
 )
 

@@ -22,7 +22,7 @@ from irkd.training.observer import Observer
 COSTS = "step-seconds.json"
 
 # Every run is scored this often, the last time at its end.
-_VALIDATIONS = 5
+_VALIDATIONS = 2
 
 
 @dataclass(frozen=True)
