@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,8 @@ def test_an_unknown_method_is_answered_with_a_suggestion(
 ) -> None:
     assert run("wavelets") == 2
     assert "wavelet" in capsys.readouterr().err
+
+
+def test_the_page_about_methods_names_every_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == set(methods())
