@@ -20,7 +20,7 @@ class FourLevelSpec(NetworkSpec):
     inp_channels: int = Field(3, ge=1, le=64, description="channels of the degraded image")
     out_channels: int = Field(3, ge=1, le=64, description="channels of the restored image")
     dim: int = Field(48, ge=2, le=1024, description="channels at full resolution; even")
-    num_blocks: tuple[Annotated[int, Field(ge=0, le=512)], ...] = Field(
+    num_blocks: tuple[Annotated[int, Field(ge=0, le=64)], ...] = Field(
         (4, 6, 6, 8),
         min_length=LEVELS,
         max_length=LEVELS,

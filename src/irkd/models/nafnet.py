@@ -19,7 +19,7 @@ from irkd.models.base import Assumption, Family, NetworkSpec
 from irkd.models.layers import channel_layer_norm, channels_last, children_of
 from irkd.models.taps import Tap
 
-BlockCount = Annotated[int, Field(ge=0, le=512)]
+BlockCount = Annotated[int, Field(ge=0, le=64)]
 Size = Annotated[int, Field(ge=1, le=65536)]
 
 

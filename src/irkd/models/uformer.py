@@ -57,7 +57,7 @@ class UformerSpec(NetworkSpec):
         description="channels of the degraded image; if 3, it is added to the output",
     )
     embed_dim: int = Field(32, ge=1, le=1024, description="channels at full resolution")
-    depths: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
+    depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
         (1, 2, 8, 8, 2, 8, 8, 2, 1),
         min_length=len(STAGES),
         max_length=len(STAGES),
