@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from irkd.models.base import build_network
 from irkd.presets.load import validate
 from irkd.presets.schema import Preset
 from irkd.report.run_directory import RunDirectory
+from irkd.training.checkpoint import load_newest
 from irkd.training.distill import distill
+from irkd.training.observer import Observer
 
 
 def staged(folder: Path, hint_steps: int, others: tuple[dict[str, Any], ...] = ()) -> Preset:
@@ -78,3 +82,27 @@ def test_the_student_has_what_this_test_names(tmp_path: Path) -> None:
         "ups",
         "ending",
     }
+
+
+class _StopIn(Observer):
+    """Stops the run after `step` steps, as Ctrl-C would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, step: int, entry: object) -> None:
+        if step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_stopped_in_the_first_stage_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    preset = staged(tmp_path, 4)
+    whole = distill(preset, out=tmp_path / "whole", device="cpu")
+    stopped = distill(preset, out=tmp_path / "parts", device="cpu", observer=_StopIn(2))
+    assert stopped.step == 2
+    resumed = distill(preset, out=tmp_path / "parts", resume=True, device="cpu")
+    one, other = (load_newest(run.directory / "checkpoints")["task"] for run in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert any(key.endswith("spreads.0.variance") for key in one)
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key

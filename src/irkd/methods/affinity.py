@@ -34,7 +34,12 @@ class AffinityParameters(MethodParameters):
     distillation: float = Field(
         0.5, ge=0, description="weight of L1 to the teacher's output; a in the paper"
     )
-    affinity: float = Field(10.0, ge=0, description="weight of the affinity maps, summed over taps")
+    affinity: float = Field(
+        10.0,
+        ge=0,
+        description="weight of the affinity maps, summed over taps; as published. It leads at "
+        "first: `irkd distill --audit` shows how far",
+    )
     taps: tuple[str, ...] | None = Field(
         None,
         min_length=1,

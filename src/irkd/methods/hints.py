@@ -12,7 +12,7 @@ from irkd.losses.pixel import pixel_loss
 from irkd.losses.resolution import to_common_size
 from irkd.methods.base import Context, Method, MethodEntry, MethodParameters, Needs, Setting
 from irkd.methods.projector import Projectors, feature_pairs
-from irkd.methods.statistics import RunningStatistics
+from irkd.methods.statistics import RunningSpread
 from irkd.models.taps import TapPair
 
 
@@ -50,7 +50,7 @@ class HintsParameters(MethodParameters):
     )
     standardize: bool = Field(
         True,
-        description="compare with teacher features of running mean 0 and standard deviation 1 per "
+        description="take differences in units of the teacher's running standard deviation of each "
         "channel, so that the weight means the same at every tap. false: as published",
     )
 
@@ -83,16 +83,12 @@ class Hints(Method):
         self.needs = Needs(tap_pairs=pairs)
         averaged = parameters.reduce == "channel_mean"
         self.projectors = None if averaged else Projectors(pairs, setting)
-        if parameters.standardize:
-            assert setting.teacher_taps is not None
-            self.statistics = nn.ModuleList(
-                RunningStatistics(1 if averaged else setting.teacher_taps[pair.teacher].channels)
-                for pair in pairs
-            )
-            if not averaged:
-                # Where both networks agree, the projector still has to standardise.
-                self.floors = {"hint": float("nan")}
-                self.not_monotone = frozenset({"hint"})
+        assert setting.teacher_taps is not None
+        self.spreads = nn.ModuleList(
+            RunningSpread(1 if averaged else setting.teacher_taps[pair.teacher].channels)
+            for pair in pairs
+            if parameters.standardize
+        )
 
     def trained_taps(self, step: int) -> tuple[str, ...] | None:
         spec = self.parameters_spec
@@ -130,11 +126,8 @@ class Hints(Method):
 
     def _hint(self, index: int, student: Tensor, teacher: Tensor) -> Tensor:
         if self.parameters_spec.standardize:
-            mean, spread = self.statistics[index](teacher)
-            teacher = (teacher - mean) / spread
-            if self.projectors is None:
-                # A projector learns the units; a mean over channels has to be given them.
-                student = (student - mean) / spread
+            spread = self.spreads[index](teacher)
+            student, teacher = student / spread, teacher / spread
         return 0.5 * pixel_loss(student, teacher, "mse")
 
 
