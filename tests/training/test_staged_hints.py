@@ -102,7 +102,5 @@ def test_a_run_stopped_in_the_first_stage_goes_on_to_the_same_bits(tmp_path: Pat
     assert stopped.step == 2
     resumed = distill(preset, out=tmp_path / "parts", resume=True, device="cpu")
     one, other = (load_newest(run.directory / "checkpoints")["task"] for run in (whole, resumed))
-    assert one.keys() == other.keys()
     assert any(key.endswith("spreads.0.variance") for key in one)
-    for key, value in one.items():
-        assert torch.equal(value, other[key]), key
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
