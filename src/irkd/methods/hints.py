@@ -17,13 +17,14 @@ from irkd.models.taps import TapPair
 
 
 class HintsParameters(MethodParameters):
-    """L = w_rec L1(S, y) + w_hint mean over taps of 1/2 mean (r(F_S) - F_T)^2.
+    """L = w_rec L1(S, y) + w_hint mean over taps of 1/2 mean ((r(F_S) - F_T) / s_T)^2.
 
     r is a trained 1x1 convolution from the student's channels to the teacher's; the paper's
     regressor has a larger kernel where resolutions differ (irkd averages the finer map down), and
     common code a ReLU, which features of restoration networks, signed as they are, do not bear.
-    The paper sums the squares; irkd takes means. Its second stage also follows the teacher's
-    output: stack `response` for that.
+    s_T is the spread of each of the teacher's channels, 1 in the paper (see `standardize`). The
+    paper sums the squares; irkd takes means. Its second stage also follows the teacher's output:
+    stack `response` for that.
     """
 
     needs_reconstruction: ClassVar[str | None] = "it sees features alone, not the output"
