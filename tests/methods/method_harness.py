@@ -46,7 +46,6 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
         {"distillation_loss": "charbonnier", "ssim": 0},
     ],
     "affinity": [{"taps": ("encoder_level2", "middle"), "distillation": 0}],
-    "attention": [{"taps": ("encoder_level1", "decoder_level1")}],
     "channelwise": [{"standardize": False, "tau": 4}],
     "hints": [
         {"standardize": False},
