@@ -10,6 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irkd.cli.common import progress, stderr, stdout, write_json_result
+from irkd.cli.detection import (
+    ClassesOption,
+    DetectionsOption,
+    DetectorClassesOption,
+    DetectorLayoutOption,
+    DetectorNmsOption,
+    DetectorOption,
+    DetectorSizeOption,
+    GroundTruthOption,
+    SaveDetectionsOption,
+    label_detections,
+    refuse_others,
+    show_detection,
+)
 from irkd.errors import IrkdError, PartialFailure
 
 if TYPE_CHECKING:
@@ -111,15 +125,30 @@ def evaluate(
         int | None, typer.Option(min=0, help="Pixels that neighbouring tiles share.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    ground_truth: GroundTruthOption = None,
+    detections: DetectionsOption = None,
+    classes: ClassesOption = None,
+    detector: DetectorOption = None,
+    detector_layout: DetectorLayoutOption = "auto",
+    detector_classes: DetectorClassesOption = None,
+    detector_size: DetectorSizeOption = None,
+    detector_nms: DetectorNmsOption = 0.5,
+    save_detections: SaveDetectionsOption = None,
 ) -> None:
     """Score models on pairs of images: PSNR, SSIM and others, beside parameters, MACs and latency.
 
     The degraded input and every model are rows of one table. The protocol that the scores follow
     is named under it; scores of different protocols must not be compared.
+
+    With --ground-truth they are scored by what an object detector finds in them instead.
     """
     if protocol == "list":
         _list_protocols()
         return
+    if ground_truth is None and (detections or detector or classes or save_detections):
+        raise IrkdError(
+            "detections are scored against annotations: name them, --ground-truth PATH."
+        )
     _check_outputs([json_path, csv_path, csv_images, report and report / _REPORT], overwrite)
 
     from irkd.inference import evaluate as engine
@@ -127,28 +156,63 @@ def evaluate(
     from irkd.presets.load import parse_overrides
     from irkd.report.run_directory import command_line
 
-    named = _labelled(name or [], "--name", "LABEL=MODEL")
+    labelled = _merge(label_models(models or []), _labelled(name or [], "--name", "LABEL=MODEL"))
+    shared: dict[str, Any] = {
+        "images": images,
+        "restored": _restored(restored or []),
+        "task": task,
+        "limit": limit,
+        "backend": backend,
+        "device": device,
+        "tile": _parse_tile(tile),
+        "overlap": overlap,
+        "precision": precision,
+        "options": dict(parse_overrides(settings or [])),
+        "command": command_line(),
+    }
+    if ground_truth is not None:
+        refuse_others(
+            {
+                "--data": data,
+                "--layout": layout != "auto",
+                "--protocol": protocol,
+                "--metrics": metrics,
+                "--baseline": baseline,
+                "--csv-images": csv_images,
+                "--report": report,
+            }
+        )
+        from irkd.inference.detection import evaluate_detections
+
+        with _following() as follow:
+            found = evaluate_detections(
+                ground_truth,
+                label_detections(detections or []),
+                detector=detector,
+                models=labelled,
+                classes=classes,
+                detector_classes=detector_classes,
+                detector_layout=detector_layout,
+                detector_size=detector_size,
+                nms=detector_nms,
+                save_detections=save_detections,
+                overwrite=overwrite,
+                progress=follow,
+                **shared,
+            )
+        show_detection(found, json_path=json_path, csv_path=csv_path, overwrite=overwrite)
+        return
     with _following() as follow:
         evaluation = engine.evaluate(
-            _merge(label_models(models or []), named),
+            labelled,
             data,
-            images=images,
-            restored=_restored(restored or []),
-            task=task,
             layout=layout,
             protocol=protocol,
             metrics=metrics.split(",") if metrics is not None else None,
             baseline=baseline,
-            limit=limit,
-            backend=backend,
-            device=device,
-            tile=_parse_tile(tile),
-            overlap=overlap,
-            precision=precision,  # type: ignore[arg-type]
-            options=dict(parse_overrides(settings or [])),
             strips=_REPORT_IMAGES if report is not None else 0,
-            command=command_line(),
             progress=follow,
+            **shared,
         )
     _print(evaluation, aside=str(json_path) == "-")
     write_json_result(json_path, evaluation.to_dict(), overwrite=overwrite)

@@ -33,13 +33,13 @@ class Runtime:
     input_shape: tuple[int | None, ...]
 
 
-def require(package: str, purpose: str) -> Any:
-    """The optional package called `package`, or an IrkdError that says how to get it."""
+def require(package: str, purpose: str, extra: str = "export") -> Any:
+    """The optional package called `package`, or an IrkdError that names irkd's extra with it."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise IrkdError(
-            f"{purpose} needs the package {package}. Install it with: pip install 'irkd[export]'"
+            f"{purpose} needs the package {package}. Install it with: pip install 'irkd[{extra}]'"
         ) from error
 
 
@@ -49,6 +49,25 @@ def open_onnx(path: str | Path, *, device: str = "cpu", threads: int | None = No
     Raises IrkdError for a file that onnxruntime refuses or a device that it has no provider for.
     """
     runtime = require("onnxruntime", "running an ONNX file")
+    session = open_session(runtime, path, device=device, threads=threads)
+    name = session.get_inputs()[0].name
+    shape = tuple(
+        side if isinstance(side, int) and side > 0 else None
+        for side in session.get_inputs()[0].shape
+    )
+
+    def run(images: Images) -> Images:
+        restored: Images = session.run(None, {name: images})[0]
+        return restored
+
+    stored = session.get_modelmeta().custom_metadata_map.get("irkd")
+    return Runtime(run, parse_metadata(stored), shape)
+
+
+def open_session(
+    runtime: Any, path: str | Path, *, device: str = "cpu", threads: int | None = None
+) -> Any:
+    """A session of `runtime`, which is onnxruntime, for the file at `path`; see `open_onnx`."""
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -65,21 +84,9 @@ def open_onnx(path: str | Path, *, device: str = "cpu", threads: int | None = No
     elif kind != "cpu":
         raise IrkdError(f"ONNX files run on cpu or cuda, not on {device!r}.")
     try:
-        session = runtime.InferenceSession(str(path), options, providers=providers)
+        return runtime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         raise IrkdError(f"{path} is no ONNX file that onnxruntime can run: {error}") from error
-    name = session.get_inputs()[0].name
-    shape = tuple(
-        side if isinstance(side, int) and side > 0 else None
-        for side in session.get_inputs()[0].shape
-    )
-
-    def run(images: Images) -> Images:
-        restored: Images = session.run(None, {name: images})[0]
-        return restored
-
-    stored = session.get_modelmeta().custom_metadata_map.get("irkd")
-    return Runtime(run, parse_metadata(stored), shape)
 
 
 def open_openvino(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> Runtime:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from irkd.data.pairs import PairSource
 from irkd.environment import choose_device, describe_environment
 from irkd.errors import IrkdError
-from irkd.inference.candidates import Candidate, Model, open_models, unique_labels
+from irkd.inference.candidates import Candidate, Model, open_models
 from irkd.inference.image_sets import (
     ImageSet,
     ResultFolder,
@@ -27,6 +27,7 @@ from irkd.inference.image_sets import (
     open_image_set,
     pairs_of,
     read_image,
+    result_folders,
 )
 from irkd.metrics.catalogue import Metric, open_metrics
 from irkd.metrics.protocols import Protocol, default_protocol, protocol, quantized
@@ -96,7 +97,7 @@ def evaluate(
         )
     if limit is not None and limit < 1:
         raise IrkdError(f"limit must be at least 1, not {limit}.")
-    folders = _result_folders(restored)
+    folders = result_folders(restored)
     if not models and not folders:
         raise IrkdError("nothing to score: name a MODEL, or --restored DIR.")
     chosen_device = str(choose_device(device))
@@ -217,17 +218,6 @@ def _choose_protocol(
         else default_protocol(scored.task, built_in=scored.built_in)
     )
     return chosen if any(metric.function is None for metric in metrics) else None
-
-
-def _result_folders(
-    restored: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
-) -> dict[str, ResultFolder]:
-    if isinstance(restored, str | Path):
-        restored = [restored]
-    if not isinstance(restored, Mapping):
-        paths = [Path(path) for path in restored]
-        restored = dict(zip(unique_labels([path.resolve() for path in paths]), paths, strict=True))
-    return {label: ResultFolder(path) for label, path in restored.items()}
 
 
 def _check_labels(names: list[str], baseline: str | None) -> str | None:

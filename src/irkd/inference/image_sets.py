@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -14,6 +14,7 @@ from irkd.data.opening import open_pairs
 from irkd.data.pairs import PairSource
 from irkd.data.reading import SUFFIXES, is_image_name, read_image
 from irkd.errors import IrkdError
+from irkd.inference.candidates import unique_labels
 
 Picture = NDArray[np.uint8]
 
@@ -105,12 +106,14 @@ class ResultFolder:
         self.path = Path(path)
         if not self.path.is_dir():
             raise IrkdError(f"{path}: no such folder. Give the folder that holds the results.")
-        files = _images_below(self.path)
-        if not files:
+        self.files = _images_below(self.path)
+        if not self.files:
             raise IrkdError(f"{path} holds no images to score.")
-        self._by_path = {_key(file.relative_to(self.path)): file for file in files}
-        stems = Counter(file.stem.lower() for file in files)
-        self._by_stem = {file.stem.lower(): file for file in files if stems[file.stem.lower()] == 1}
+        self._by_path = {_key(file.relative_to(self.path)): file for file in self.files}
+        stems = Counter(file.stem.lower() for file in self.files)
+        self._by_stem = {
+            file.stem.lower(): file for file in self.files if stems[file.stem.lower()] == 1
+        }
 
     def find(self, name: str) -> Path | None:
         """The result for the image called `name`: the same path or, failing that, the same name.
@@ -119,6 +122,18 @@ class ResultFolder:
         """
         wanted = PurePath(name)
         return self._by_path.get(_key(wanted)) or self._by_stem.get(PurePath(_key(wanted)).name)
+
+
+def result_folders(
+    restored: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+) -> dict[str, ResultFolder]:
+    """Folders of results by label; those without one are called by what tells them apart."""
+    if isinstance(restored, str | Path):
+        restored = [restored]
+    if not isinstance(restored, Mapping):
+        paths = [Path(path) for path in restored]
+        restored = dict(zip(unique_labels([path.resolve() for path in paths]), paths, strict=True))
+    return {label: ResultFolder(path) for label, path in restored.items()}
 
 
 def _named_images(folder: Path) -> tuple[list[str], list[Path]]:
