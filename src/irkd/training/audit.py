@@ -26,8 +26,9 @@ def audit(
     part of the sum of the parameter norms: what it has to say about the next step. `trains` is
     "student", or "method" for a term of a method's own parts.
     """
-    context = task.context(degraded, reference, teacher_restored=teacher_restored)
-    result = task.losses(context, step=_first_common_step(task))
+    step = _first_common_step(task)
+    context = task.context(degraded, reference, step, teacher_restored)
+    result = task.losses(context, step)
     features = list(context.student_features.values())
     student = [p for p in task.student.parameters() if p.requires_grad]
     projectors = [p for p in task.methods.parameters() if p.requires_grad]

@@ -83,7 +83,7 @@ class DistillTask(nn.Module):
         return build_context(
             self.student,
             self.teacher,
-            self.needs,
+            union(method.needs for method in self._active(step)),
             degraded,
             reference,
             teacher_restored=teacher_restored,
@@ -94,21 +94,23 @@ class DistillTask(nn.Module):
         """The step's images in the student's value range, as the methods have them."""
         degraded = to_range(degraded, self.value_range)
         reference = to_range(reference, self.value_range)
-        for method in self._methods():
-            if method.parameters_spec.weight_at(step) > 0:
-                degraded, reference = method.images(degraded, reference, step)
+        for method in self._active(step):
+            degraded, reference = method.images(degraded, reference, step)
         return degraded, reference
+
+    def _active(self, step: int) -> list[Method]:
+        """The methods that count at `step`: those that train a stage alone, else all that weigh."""
+        weighing = [m for m in self._methods() if m.parameters_spec.weight_at(step) > 0]
+        staged = [method for method in weighing if method.trained_taps(step) is not None]
+        return staged or weighing
 
     def losses(self, context: Context, step: int) -> StepResult:
         """Every method's terms, in float32 whatever precision the networks ran in."""
         terms: dict[str, Tensor] = {}
         weighted: dict[str, Tensor] = {}
-        staged = [method for method in self._methods() if method.trained_taps(step) is not None]
         with outside_autocast(context.restored.device.type):
-            for method in staged or self._methods():
+            for method in self._active(step):
                 weight = method.parameters_spec.weight_at(step)
-                if weight == 0.0:
-                    continue
                 for term, value in method(context).items():
                     name = self._named(method, term)
                     terms[name] = value.detach()
@@ -123,10 +125,9 @@ class DistillTask(nn.Module):
             loss = sum(weighted.values(), idle)
         assert isinstance(loss, Tensor)
         if torch.is_grad_enabled():
-            for method in staged:
+            for method in self._active(step):
                 taps = method.trained_taps(step)
-                assert taps is not None
-                if taps not in self._reached:
+                if taps is not None and taps not in self._reached:
                     self._reached[taps] = self._parameters_before(context, taps)
         return StepResult(loss, terms, weighted)
 
@@ -156,7 +157,7 @@ class DistillTask(nn.Module):
 
         A zero gradient would not do: momentum and weight decay move a parameter all the same.
         """
-        stages = [method.trained_taps(step) for method in self._methods()]
+        stages = [method.trained_taps(step) for method in self._active(step)]
         reached = [self._reached[taps] for taps in stages if taps is not None]
         if reached:
             for parameter in self.student.parameters():
@@ -165,7 +166,7 @@ class DistillTask(nn.Module):
 
     def after_step(self, degraded: Tensor, reference: Tensor, step: int) -> None:
         """Let the methods do what they do between steps, on the step's [0, 1] images."""
-        active = [m for m in self._methods() if m.parameters_spec.weight_at(step) > 0]
+        active = self._active(step)
         if all(type(method).after_step is Method.after_step for method in active):
             return
         images = [to_range(each, self.value_range) for each in (degraded, reference)]
