@@ -9,7 +9,7 @@ from tiny_restorers import SMALL_NAFNET, degraded, shaken
 from torch import Tensor
 
 from irkd.models.base import create_network
-from irkd.models.nafnet import LocalMean, _spread
+from irkd.models.local_pooling import LocalMean, local_means, spread, spread_rows
 
 
 def by_definition(features: Tensor, height: int, width: int) -> Tensor:
@@ -25,7 +25,7 @@ def by_definition(features: Tensor, height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("window", [(1, 1), (3, 5), (8, 8), (6, 40), (40, 6), (50, 50)])
 def test_local_mean(size: tuple[int, int], window: tuple[int, int]) -> None:
     features = torch.randn(2, 3, *size, dtype=torch.float64)
-    found = _spread(LocalMean(*window)(features), features)
+    found = spread(LocalMean(*window)(features), features)
     torch.testing.assert_close(found, by_definition(features, *window))
 
 
@@ -64,3 +64,16 @@ def test_windows_are_one_and_a_half_training_patches() -> None:
     network = create_network("nafnet_local", **options, train_size=[1, 3, 256, 256])
     stages = [*network.encoders, network.middle_blks]
     assert [stage[0].sca[0].height for stage in stages] == [384, 192, 96, 48, 24]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 9), (12, 7), (30, 21)])
+@pytest.mark.parametrize("window", [(1, 1), (3, 5), (6, 40), (40, 6), (50, 50)])
+def test_means_by_running_sums(size: tuple[int, int], window: tuple[int, int]) -> None:
+    image = torch.randn(*size, 3, dtype=torch.float64)
+    means = local_means(image, *window)
+    expected = by_definition(image.permute(2, 0, 1)[None], *window)[0].permute(1, 2, 0)
+    whole = spread_rows(means, image, 0, size[0])
+    torch.testing.assert_close(whole.expand_as(expected), expected)
+    half = size[0] // 2
+    lower = spread_rows(means, image, half, size[0])
+    torch.testing.assert_close(lower.expand_as(expected[half:]), expected[half:])

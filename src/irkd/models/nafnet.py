@@ -8,7 +8,7 @@ Aggregation", ECCV 2022 (TLC).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from irkd.models.base import Assumption, Family, NetworkSpec
 from irkd.models.layers import channel_layer_norm, channels_last, children_of
+from irkd.models.local_pooling import LocalMean, local_means, spread, spread_rows
+from irkd.models.normalised import Normalisation
+from irkd.models.strips import Window, depthwise, each_image, in_strips, pointwise, strips
 from irkd.models.taps import Tap
 
 BlockCount = Annotated[int, Field(ge=0, le=64)]
@@ -79,50 +82,8 @@ class LayerNorm2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return channel_layer_norm(features, self.weight, self.bias, 1e-6)
 
-
-class LocalMean(nn.Module):
-    """The means of all windows of `height` x `width` pixels that lie inside the features.
-
-    B x C x H x W becomes B x C x H' x W' with H' = max(H - height, 0) + 1: a window larger than
-    the features is cut to them, so that small features give their global mean, 1 x 1.
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.height, self.width = height, width
-
-    def forward(self, features: Tensor) -> Tensor:
-        # Sums of many pixels: float32 at least. One axis after the other keeps the running sums
-        # short, which an integral image over both axes does not.
-        precise = features if features.dtype == torch.float64 else features.float()
-        height, width = features.shape[-2:]
-        if not torch.compiler.is_compiling() and height <= self.height and width <= self.width:
-            # Training patches always end here. An exported graph keeps the form for any size.
-            return precise.mean((2, 3), keepdim=True).to(features.dtype)
-        means = _running_mean(_running_mean(precise, 2, self.height), 3, self.width)
-        return means.to(features.dtype)
-
-    def extra_repr(self) -> str:
-        return f"height={self.height}, width={self.width}"
-
-
-def _running_mean(features: Tensor, dim: int, window: int) -> Tensor:
-    """Means of all `window` neighbours along `dim`; of all values where there are fewer."""
-    size: int = features.shape[dim]
-    results = cast(int, torch.sym_max(size - window, 0)) + 1
-    length = size + 1 - results
-    padding = (0, 0, 1, 0) if dim == 2 else (1, 0)
-    sums = F.pad(features.cumsum(dim), padding)
-    return (sums.narrow(dim, length, results) - sums.narrow(dim, 0, results)) / length
-
-
-def _spread(values: Tensor, like: Tensor) -> Tensor:
-    """Bring one value per window to one per pixel: the border repeats the outermost windows."""
-    for dim in (2, 3):
-        missing = like.shape[dim] - values.shape[dim]
-        index = torch.arange(like.shape[dim], device=values.device) - missing // 2
-        values = values.index_select(dim, index.clamp(min=0).clamp(max=values.shape[dim] - 1))
-    return values
+    def in_strips(self) -> Normalisation:
+        return Normalisation(self.weight, self.bias, 1e-6)
 
 
 class SimpleGate(nn.Module):
@@ -158,13 +119,74 @@ class NAFBlock(nn.Module):
         self.local = pool is not None
 
     def forward(self, features: Tensor) -> Tensor:
+        if in_strips(features):
+            return each_image(features, self._restore_image)
         x = self.sg(self.conv2(self.conv1(self.norm1(features))))
         # The 1 x 1 convolution commutes with repeating windows at the border, and is cheaper first.
         attention = self.sca(x)
-        x = x * (_spread(attention, x) if self.local else attention)
+        x = x * (spread(attention, x) if self.local else attention)
         features = torch.addcmul(features, self.conv3(x), self.beta)
         x = self.sg(self.conv4(self.norm2(features)))
         return torch.addcmul(features, self.conv5(x), self.gamma)
+
+    def _restore_image(self, image: Tensor, out: Tensor) -> None:
+        """One image, H x W x C; `out` holds the gated features until their attention is known."""
+        channels = image.shape[2]
+        norm1, norm2 = self.norm1.in_strips(), self.norm2.in_strips()
+        widen1 = norm1.folded(*_matrix(self.conv1))
+        widen2 = norm2.folded(*_matrix(self.conv4))
+        narrow1 = _scaled(*_matrix(self.conv3), self.beta)
+        narrow2 = _scaled(*_matrix(self.conv5), self.gamma)
+
+        def hidden(first: int, end: int, wide: Tensor) -> None:
+            pointwise(norm1(image[first:end]), *widen1, wide)
+
+        window = Window(image, 2 * channels, 1, hidden)
+        for first, end in strips(image, 2 * channels):
+            wide = depthwise(window.around(first, end), self.conv2.weight, self.conv2.bias)
+            _gate(wide, out[first:end])
+        attention = self._attention(out)
+        for first, end in strips(image, 2 * channels):
+            x = out[first:end]
+            x *= spread_rows(attention, image, first, end)
+            y = torch.empty_like(x)
+            pointwise(x, *narrow1, y)
+            y += image[first:end]
+            wide = x.new_empty(*x.shape[:2], 2 * channels)
+            pointwise(norm2(y), *widen2, wide)
+            gated = torch.empty_like(y)
+            _gate(wide, gated)
+            pointwise(gated, *narrow2, x)
+            x += y
+
+    def _attention(self, gated: Tensor) -> Tensor:
+        """A factor for each window of H x W x C: H' x W' x C, or 1 x 1 x C if global."""
+        pool, mix = self.sca
+        if isinstance(pool, LocalMean):
+            means = local_means(gated, pool.height, pool.width)
+        else:
+            means = gated.mean((0, 1), keepdim=True)
+        attention = torch.empty_like(means)
+        pointwise(means, *_matrix(mix), attention)
+        return attention
+
+
+def _gate(wide: Tensor, out: Tensor) -> None:
+    """`SimpleGate` over the last axis."""
+    first, second = wide.chunk(2, -1)
+    torch.mul(first, second, out=out)
+
+
+def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Weight C' x C and bias of a 1 x 1 convolution."""
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution.weight.flatten(1), convolution.bias
+
+
+def _scaled(weight: Tensor, bias: Tensor | None, factor: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The linear layer times a factor for each of its outputs."""
+    factor = factor.flatten()
+    return weight * factor[:, None], None if bias is None else bias * factor
 
 
 class NAFNet(nn.Module):
@@ -211,7 +233,7 @@ class NAFNet(nn.Module):
             x = down(x)
         x = self.middle_blks(x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = decoder(up(x) + skips.pop())
+            x = decoder(_upsampled(up, x, skips.pop()))
         return (self.ending(x) + padded)[..., :height, :width]
 
     def taps(self) -> dict[str, Tap]:
@@ -225,6 +247,26 @@ class NAFNet(nn.Module):
             module = f"decoders.{levels - 1 - i}"
             taps[f"decoder_level{i + 1}"] = Tap(module, "decoder", width * 2**i, 2**i)
         return taps
+
+
+def _upsampled(up: nn.Module, features: Tensor, skip: Tensor) -> Tensor:
+    """up(features) + skip for a 1 x 1 convolution and a pixel shuffle by 2."""
+    if not in_strips(features):
+        return up(features) + skip
+    weight, _ = _matrix(up.get_submodule("0"))
+    # Outputs for one of the four pixels side by side.
+    weight = weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
+
+    skips = skip.permute(0, 2, 3, 1)
+    results = skips.new_empty(skips.shape)
+    for low, image, out in zip(features.permute(0, 2, 3, 1), skips, results, strict=True):
+        for first, end in strips(low, len(weight)):
+            wide = low.new_empty(end - first, low.shape[1], len(weight))
+            pointwise(low[first:end], weight, None, wide)
+            wide = wide.unflatten(2, (2, 2, -1)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
+            rows = slice(2 * first, 2 * end)
+            torch.add(image[rows], wide, out=out[rows])
+    return results.permute(0, 3, 1, 2)
 
 
 def _window(spec: NAFNetSpec | NAFNetLocalSpec, level: int, multiple: int) -> LocalMean | None:
