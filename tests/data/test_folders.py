@@ -153,8 +153,8 @@ def test_rain1400_with_training_and_testing_folders(tmp_path):
 
 
 def test_reside_cuts_the_border_of_its_references(tmp_path):
-    write(tmp_path / "hazy" / "0001_0.8_0.2.jpg", size=(30, 40))
-    clear = write(tmp_path / "clear" / "0001.png", size=(50, 60))
+    write(tmp_path / "hazy" / "1400_1.png", size=(30, 40))
+    clear = write(tmp_path / "clear" / "1400.png", size=(50, 60))
     inner = np.full((50, 60, 3), 9, np.uint8)
     inner[10:-10, 10:-10] = 200
     cv2.imwrite(str(clear), inner)
@@ -251,8 +251,8 @@ def no_folders_of_pairs(root):
 
 
 def nothing_matches(root):
-    write(root / "input" / "rain-001.png")
-    write(root / "target" / "norain-001.png")
+    write(root / "input" / "storm-001.png")
+    write(root / "target" / "calm-001.png")
     return root
 
 
@@ -279,7 +279,7 @@ def same_stem(root):
         (degraded_alone, r"degraded images in rain/ but no references .*target, gt"),
         (references_alone, r"references in clear/ but no degraded .*layout 'clean'"),
         (no_folders_of_pairs, r"1 images \(holiday/1.png\) but no folders of pairs.*input/"),
-        (nothing_matches, r"Degraded: input/rain-001.png; references: target/norain-001.png"),
+        (nothing_matches, r"Degraded: input/storm-001.png; references: target/calm-001.png"),
         (two_degraded_folders, r"hazy/ and input/, which could all be the same side"),
         (same_stem, r"target/1.(png|jpg) and target/1.(png|jpg) have the same stem"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from irkd.cli.common import progress, stderr, stdout, write_json_result
 from irkd.errors import IrkdError, PartialFailure
 
 if TYPE_CHECKING:
-    from irkd.data.inspection import Inspection
+    from irkd.data.inspection import Inspection, Listing
 
 app = typer.Typer(help="Look into a folder of pairs, or write synthetic pairs.")
 
@@ -23,8 +23,20 @@ def inspect(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of image pairs.")],
     layout: Annotated[
         str,
-        typer.Option(help="How it is arranged: auto, paired, rain1400, reside, or clean."),
+        typer.Option(help="How it is arranged: auto, clean, or a name of `irkd data layouts`."),
     ] = "auto",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Look for clean images that this folder has as well."),
+    ] = None,
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--pixels",
+            help="Compare clean images by decoded pixels: slower, and finds copies in another"
+            " format.",
+        ),
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result as JSON; - is stdout.")
     ] = None,
@@ -34,7 +46,8 @@ def inspect(
 ) -> None:
     """Show what a folder is taken for: its pairs, what has no partner, what does not fit.
 
-    Reads names and headers only. Exit code 1 when some pairs cannot be used as they are.
+    Reads names, headers, and clean images of training and test pairs that may be equal. Exit code 1
+    when some pairs cannot be used as they are.
     """
     from irkd.data.inspection import inspect_folder
 
@@ -43,6 +56,8 @@ def inspect(
         report = inspect_folder(
             folder,
             layout=layout,
+            against=against,
+            pixels=pixels,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if str(json) != "-":
@@ -53,6 +68,23 @@ def inspect(
             f"{folder}: {report.faults} of the {_images(report)} cannot be used as they are, "
             "see the report. Fix or remove them."
         )
+
+
+@app.command()
+def layouts() -> None:
+    """List the arrangements of folders that are known, and what their test images are scored by."""
+    from rich.table import Table
+
+    from irkd.data.data_sets import DATA_SETS
+    from irkd.data.layouts import CLEAN
+    from irkd.data.layouts import layouts as known
+
+    table = Table("layout", "how files are arranged", "default protocol")
+    for name, layout in known().items():
+        data_set = DATA_SETS[layout.data_set] if layout.data_set else None
+        table.add_row(name, layout.description, (data_set and data_set.protocol) or "the task's")
+    table.add_row(CLEAN, "images of any names, degraded on the fly for a task", "the task's")
+    stdout().print(table)
 
 
 @app.command()
@@ -124,7 +156,7 @@ def _print_report(report: Inspection) -> None:
     from rich.markup import escape
 
     console = stdout()
-    console.print(f"[bold]{escape(report.folder)}[/]: layout {report.layout}")
+    console.print(f"[bold]{escape(report.folder)}[/]: layout {report.layout}{_told(report)}")
     for name, split in report.splits.items():
         sizes = ""
         if split.sizes:
@@ -132,26 +164,69 @@ def _print_report(report: Inspection) -> None:
             sizes = f", {low_width} x {low_height} to {high_width} x {high_height} pixels"
             if split.sizes[0] == split.sizes[1]:
                 sizes = f", {low_width} x {low_height} pixels"
-        console.print(f"{name}: {split.count} {_images(report)}{sizes}")
+        other = f" (layout {split.layout})" if split.layout != report.layout else ""
+        console.print(f"{name}: {split.count} {_images(report)}{sizes}{other}")
         for pair in split.first:
             console.print("  " + " <- ".join(pair.values()), markup=False)
-    for title, lines in (
-        ("degraded images without a reference", report.unmatched_degraded),
-        ("references without a degraded image", report.unmatched_reference),
-        ("files with the same stem", [" and ".join(clash) for clash in report.same_stem]),
-        ("pairs of different sizes", [_mismatch(entry) for entry in report.size_mismatches]),
-        ("unreadable files", [entry["message"] for entry in report.unreadable]),
+    word = report.counterpart
+    for title, listing in (
+        (f"degraded images without {_article(word)} {word}", report.unmatched_degraded),
+        (f"{word}s without a degraded image", report.unmatched_reference),
+        ("listed files that are not there", report.missing),
+        ("files with the same stem", report.same_stem),
+        ("pairs of different sizes", report.size_mismatches),
+        ("unreadable files", report.unreadable),
     ):
-        if lines:
-            console.print(f"[yellow]{len(lines)} {title}[/]:")
-            for line in lines[:_SHOWN]:
-                console.print(f"  {line}", markup=False)
-            if len(lines) > _SHOWN:
-                console.print(f"  ... and {len(lines) - _SHOWN} more (all of them with --json)")
+        _print_listing(title, listing)
+    for shared in report.shared_clean:
+        if shared.count:
+            names = " and ".join((shared.first, shared.second))
+            console.print(
+                f"[yellow]{shared.count} clean images are the same in {escape(names)}[/]:"
+            )
+            for pair_of in shared.examples:
+                console.print("  " + " = ".join(pair_of), markup=False)
+        else:
+            console.print(
+                f"no clean image of {shared.first} is also in {shared.second} "
+                f"(compared by {shared.compared})",
+                markup=False,
+            )
+    for remark in report.remarks:
+        console.print(f"note: {remark}", markup=False)
+
+
+def _told(report: Inspection) -> str:
+    told = f", {' and '.join(report.data_sets)}" if report.data_sets else ""
+    task = f", task {report.task}" if report.task else ""
+    return told + task + (f", protocol {report.protocol}" if report.protocol else "")
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _print_listing(title: str, listing: Listing) -> None:
+    if not listing.count:
+        return
+    console = stdout()
+    console.print(f"[yellow]{listing.count} {title}[/]:")
+    for entry in listing.first[:_SHOWN]:
+        console.print(f"  {_line(entry)}", markup=False)
+    if listing.count > _SHOWN:
+        console.print(f"  ... and {listing.count - _SHOWN} more (with --json)")
+
+
+def _line(entry: Any) -> str:
+    if isinstance(entry, tuple):
+        return " and ".join(entry)
+    if isinstance(entry, str):
+        return entry
+    return str(entry["message"]) if "message" in entry else _mismatch(entry)
 
 
 def _images(report: Inspection) -> str:
-    return "images" if report.layout == "clean" else "pairs"
+    return "pairs" if report.has_references and report.layout != "clean" else "images"
 
 
 def _mismatch(entry: dict[str, object]) -> str:
@@ -168,14 +243,20 @@ def _mismatch(entry: dict[str, object]) -> str:
 def _as_json(report: Inspection) -> dict[str, object]:
     from dataclasses import asdict
 
+    from irkd.data.inspection import Listing
     from irkd.environment import describe_environment
 
     result = asdict(report)
-    for name, split in report.splits.items():
-        entry = result["splits"][name]
+    for name in list(result):
+        listing = getattr(report, name)
+        if isinstance(listing, Listing):
+            # The first thousand; the number beside them counts all.
+            result[name] = listing.first
+            result[f"{name}_count"] = listing.count
+    for entry in result["splits"].values():
         sizes = entry.pop("sizes")
         entry["smallest_size"] = sizes[0] if sizes else None
-        entry["largest_size"] = sizes[-1] if split.sizes else None
+        entry["largest_size"] = sizes[-1] if sizes else None
     result["faults"] = report.faults
     result["environment"] = describe_environment()
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from irkd.data.crops import check_size
+from irkd.data.data_sets import identify
 from irkd.data.layouts import check_folder, find_pairs, list_images, split_folder
 from irkd.data.pairs import Image, Pair, Split
 from irkd.data.procedural import Floats
@@ -31,11 +32,12 @@ class FolderPairs:
                 f"to take ({len(found.clashes)} such cases). Remove one of each."
             )
         self.name = str(found.folder)
-        self.task = task
         self.layout = found.layout.name
-        self.unmatched = found.unmatched_degraded + found.unmatched_reference
+        self.data_set = identify(found)
+        self.task = task or (self.data_set.task if self.data_set else None)
+        self.unmatched = found.unmatched_degraded + found.unmatched_reference + found.missing
         self._root, self._pairs = root, found.pairs
-        self._border = found.layout.reference_border
+        self._border, self._reader = found.layout.reference_border, found.layout.reader
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -45,12 +47,11 @@ class FolderPairs:
 
     def reference_name(self, index: int) -> str:
         """The clean image's file: that of many pairs, in sets with several rains to an image."""
-        return str(self._pairs[index].reference)
+        return self._pairs[index].reference
 
     def load(self, index: int, epoch: int = 0) -> Pair:
         pair = self._pairs[index]
-        degraded = read_image(self._root / pair.degraded)
-        reference = read_image(self._root / pair.reference)
+        degraded, reference = self._reader.load(self._root, pair)
         size, full = degraded.shape[:2], reference.shape[:2]
         border = reference_border(size, full, self._border)
         if border is None:
@@ -65,7 +66,7 @@ class FolderPairs:
             check_size(*self.image_size(index), patch, str(self._root / pair.degraded))
 
     def image_size(self, index: int) -> tuple[int, int]:
-        return image_size(self._root / self._pairs[index].degraded)
+        return self._reader.degraded_size(self._root, self._pairs[index])
 
 
 class CleanFolderPairs(SyntheticPairs):

@@ -30,7 +30,7 @@ def open_pairs(
             "photographs" (those inside scikit-image, for testing only).
         task: what to restore; the built-in sets and folders of clean images are degraded for it.
         split: "train" or "test"; the two never share a procedural image.
-        layout: how the folder is arranged, a name in `layouts.LAYOUTS`, or "auto" to find out.
+        layout: how the folder is arranged, a name in `layouts.layouts()`, or "auto" to find out.
         count, size: number and side of the images, for "procedural" only.
         seed: of procedural images and synthetic degradations. The photographs are always the same.
 

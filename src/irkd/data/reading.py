@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,22 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         encoded = path.read_bytes()
     except OSError as error:
         raise IrkdError(f"{path}: cannot be read ({error.strerror}).") from error
+    return decode_image(encoded, str(path))
+
+
+def decode_image(encoded: bytes, name: str) -> NDArray[np.uint8]:
+    """`read_image` for the bytes of an image file; `name` is what messages call it."""
     pixels = _decode(encoded)
     if pixels is None:
         raise IrkdError(
-            f"{path}: not a readable image ({len(encoded)} bytes); it is truncated, damaged, or "
+            f"{name}: not a readable image ({len(encoded)} bytes); it is truncated, damaged, or "
             "no image at all. Replace or remove it."
         )
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / 257).astype(np.uint8)
     if pixels.dtype != np.uint8:
         raise IrkdError(
-            f"{path}: pixels of type {pixels.dtype}; expected 8 or 16 bit integers. "
+            f"{name}: pixels of type {pixels.dtype}; expected 8 or 16 bit integers. "
             "Convert the image first."
         )
     if pixels.ndim == 2:
@@ -51,20 +57,29 @@ def image_size(path: Path) -> tuple[int, int]:
 
     Raises IrkdError as `read_image` does, as far as the header tells.
     """
+    return _header_size(path, str(path))
+
+
+def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
+    """`image_size` for the bytes of an image file; `name` is what messages call it."""
+    return _header_size(io.BytesIO(encoded), name)
+
+
+def _header_size(source: Path | io.BytesIO, name: str) -> tuple[int, int]:
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             # Large images are no attack here: the user's own files are being listed.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(source) as image:
                 width, height = image.size
     except FileNotFoundError as error:
-        raise IrkdError(f"{path}: no such file.") from error
+        raise IrkdError(f"{name}: no such file.") from error
     except Exception as error:
         # Pillow's readers raise many types on damaged headers (OSError, SyntaxError, struct.error).
         raise IrkdError(
-            f"{path}: not a readable image; it is damaged, or no image at all. "
+            f"{name}: not a readable image; it is damaged, or no image at all. "
             "Replace or remove it."
         ) from error
     return height, width
