@@ -59,12 +59,23 @@ def ssim(restored: Image, reference: Image, peak: float = 255.0) -> float:
     `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
     """
     _check(restored, reference, smallest=_GAUSSIAN_SIZE)
-    inside = slice(_MARGIN, -_MARGIN)
     values = [
-        _similarity(x, y, _gaussian(cv2.BORDER_REFLECT_101), peak)[inside, inside].mean()
+        _valid_map(x, y, peak).mean()
         for x, y in zip(_planes(restored), _planes(reference), strict=True)
     ]
     return float(np.mean(values))
+
+
+def similarity_map(restored: Image, reference: Image, peak: float = 255.0) -> Plane:
+    """The values that `ssim` is the mean of: H - 10 x W - 10 x C of H x W x C images."""
+    _check(restored, reference, smallest=_GAUSSIAN_SIZE)
+    pairs = zip(_planes(restored), _planes(reference), strict=True)
+    return np.stack([_valid_map(x, y, peak) for x, y in pairs], axis=-1)
+
+
+def _valid_map(x: Plane, y: Plane, peak: float) -> Any:
+    inside = slice(_MARGIN, -_MARGIN)
+    return _similarity(x, y, _gaussian(cv2.BORDER_REFLECT_101), peak)[inside, inside]
 
 
 def ssim_zero_padded(restored: Image, reference: Image, peak: float = 255.0) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from irkd.errors import IrkdError
 from irkd.metrics import full_reference as fr
+from irkd.metrics.alignment import AlignedPair, align
 from irkd.registry import suggestion
 
 Image = NDArray[Any]
@@ -30,7 +31,8 @@ class Protocol:
     """How a restored image is compared with its reference.
 
     `quantize`: the restored image is rounded to 8 bits first, as if read back from a file.
-    `planes` turns H x W x 3 RGB in 0..255 into what PSNR and SSIM are computed on.
+    `planes` turns H x W x 3 RGB in 0..255 into what PSNR and SSIM are computed on. `align` lays the
+    restored image over its reference first; the pair that it returns knows its PSNR and SSIM.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Protocol:
     quantize: bool
     planes: Callable[[Image], Image]
     ssim: Callable[[Image, Image], float]
+    align: Callable[[Image, Image], AlignedPair] | None = None
 
     def score(
         self, restored: Image, reference: Image, metrics: tuple[str, ...]
@@ -46,9 +49,14 @@ class Protocol:
         """The `metrics` ("psnr", "ssim") of one image, under the names of `FIELDS`.
 
         `restored` is H x W x 3 RGB, uint8 or float in [0, 1] (clipped); `reference` is uint8.
-        PSNR is in dB, infinite where both are equal.
+        PSNR is in dB, infinite where both are equal. Raises IrkdError for images that are too small
+        for the SSIM, of different sizes, or cannot be aligned.
         """
         x, y = self.planes(self.pixels(restored)), self.planes(reference)
+        if self.align is not None:
+            pair = self.align(x, y)
+            of_pair = {"psnr": pair.psnr, "ssim": pair.ssim}
+            return {FIELDS[metric]: of_pair[metric]() for metric in metrics}
         functions = {"psnr": fr.psnr, "ssim": self.ssim}
         return {FIELDS[metric]: functions[metric](x, y) for metric in metrics}
 
@@ -135,6 +143,15 @@ _ENTRIES = (
         _rgb,
         fr.ssim_pooled,
     ),
+    Protocol(
+        "realblur-ecc",
+        "8-bit RGB, scaled in intensity and aligned by an ECC homography; means over the overlap",
+        "RealBlur-J, RealBlur-R: their authors, MPRNet, Restormer, Uformer",
+        True,
+        _rgb,
+        fr.ssim,
+        align,
+    ),
 )
 
 PROTOCOLS = {entry.name: entry for entry in _ENTRIES}
@@ -150,6 +167,39 @@ def protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-def default_protocol(task: str | None, *, built_in: bool) -> Protocol:
-    """What a task's papers use on their test sets; `rgb` for built-in images and unknown tasks."""
-    return PROTOCOLS["rgb" if built_in else _BY_TASK.get(task or "", "rgb")]
+@dataclass(frozen=True)
+class Choice:
+    """A protocol, and why this one: words that follow its name."""
+
+    protocol: Protocol
+    reason: str
+
+
+def choose_protocol(
+    name: str | None,
+    *,
+    task: str | None = None,
+    built_in: bool = False,
+    published: tuple[str, str] | None = None,
+    asked: str = "as asked for",
+) -> Choice:
+    """The protocol called `name`, or by default what published figures follow.
+
+    `published`: the data set's title and the protocol of its published figures, where both are
+    known; else the task's papers decide. `rgb` for built-in images and unknown tasks.
+    `asked`: the reason to give where there is a name.
+    """
+    if name is not None:
+        if published is not None and published[1] != name:
+            asked += f"; published figures on {published[0]} follow {published[1]}"
+        return Choice(protocol(name), asked)
+    if built_in:
+        return Choice(PROTOCOLS["rgb"], "the default for irkd's own images")
+    if published is not None:
+        title, followed = published
+        return Choice(protocol(followed), f"what published figures on {title} follow")
+    if task in _BY_TASK:
+        reason = f"what most papers on {task} follow; the data set is not a known one"
+        return Choice(PROTOCOLS[_BY_TASK[task]], reason)
+    known = f"the default for {task}" if task else "the default, since no task is known"
+    return Choice(PROTOCOLS["rgb"], known)
