@@ -201,6 +201,14 @@ def named(root: Path, folders: Iterable[str]) -> list[DataSet]:
     return [DATA_SETS[name] for name in DATA_SETS if name in names]
 
 
+def published(source: object) -> tuple[str, str] | None:
+    """Title of the set that `source` holds, and the protocol of its published figures, if any."""
+    data_set: DataSet | None = getattr(source, "data_set", None)
+    if data_set is None or data_set.protocol is None:
+        return None
+    return data_set.title, data_set.protocol
+
+
 def combined(sets: list[DataSet]) -> DataSet | None:
     """One set for several that are scored alike; None where they are not, or there are none."""
     if len({(each.task, each.protocol) for each in sets}) != 1:

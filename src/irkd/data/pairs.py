@@ -89,6 +89,7 @@ class PairsOver:
     def __init__(self, source: PairSource) -> None:
         self.name, self.task = source.name, source.task
         self.unmatched = getattr(source, "unmatched", ())
+        self.data_set = getattr(source, "data_set", None)
         self.variants = variants_of(source)
         self._source = source
 

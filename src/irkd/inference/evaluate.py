@@ -30,7 +30,7 @@ from irkd.inference.image_sets import (
     result_folders,
 )
 from irkd.metrics.catalogue import Metric, open_metrics
-from irkd.metrics.protocols import Protocol, default_protocol, protocol, quantized
+from irkd.metrics.protocols import Choice, Protocol, choose_protocol, quantized
 from irkd.report.evaluation import DEGRADED, Evaluation, Failure, ImageScore, Kind, Row
 from irkd.report.strips import Strip, make_strip, strip_budget
 
@@ -75,8 +75,9 @@ def evaluate(
         restored: folders of results to score against the references of `data`, matched by name.
         task: what the built-in sets and folders of clean images are degraded for; by default the
             task that the models were trained for.
-        protocol: a name in `irkd.metrics.protocols.PROTOCOLS`; by default that of the task's
-            papers, and "rgb" for built-in sets and unknown tasks.
+        protocol: a name in `irkd.metrics.protocols.PROTOCOLS`; by default that of the data set's
+            published figures, that of the task's papers for data of one's own, and "rgb" for
+            built-in sets and unknown tasks.
         metrics: "psnr", "ssim", "piqe", or names that pyiqa knows; ("psnr", "ssim") by default,
             ("piqe",) for `images`.
         baseline: the label of the row that differences are taken to; the degraded input by default.
@@ -122,7 +123,8 @@ def evaluate(
         for candidate in candidates
         for why in getattr(candidate.restorer.network, "assumptions", ())
     ]
-    chosen_protocol = _choose_protocol(protocol, scored, chosen_metrics)
+    choice = _choose_protocol(protocol, scored, chosen_metrics)
+    chosen_protocol = choice.protocol if choice else None
     by_label = {candidate.label: candidate for candidate in candidates}
     names = [*([DEGRADED] if scored.has_degraded else []), *by_label, *folders]
     baseline = _check_labels(names, baseline)
@@ -157,6 +159,7 @@ def evaluate(
         task=scored.task,
         n=count,
         protocol=chosen_protocol,
+        protocol_reason=choice.reason if choice else "",
         metrics=chosen_metrics,
         rows=_rows(results, by_label, folders, size),
         baseline=baseline,
@@ -179,16 +182,22 @@ def _choose_data(
     layout: str,
 ) -> tuple[ImageSet, list[str]]:
     trained_for = {candidate.label: candidate.task for candidate in candidates if candidate.task}
-    if task is None and len(set(trained_for.values())) == 1:
-        task = next(iter(trained_for.values()))
+    tasks = set(trained_for.values())
+    likely_task = task or (tasks.pop() if len(tasks) == 1 else None)
     notes: list[str] = []
     if images is not None:
         if folders:
             raise IrkdError("--restored is scored against references: give --data, not --images.")
-        scored = folder_of_images(Path(images), task)
+        scored = folder_of_images(Path(images), likely_task)
     elif isinstance(data, str | Path):
         references_do = bool(folders) and not candidates
-        scored, notes = open_image_set(data, task=task, layout=layout, references_do=references_do)
+        scored, notes = open_image_set(
+            data,
+            task=task,
+            likely_task=likely_task,
+            layout=layout,
+            references_do=references_do,
+        )
     else:
         assert data is not None
         scored = pairs_of(data)
@@ -211,11 +220,9 @@ def _refuse_needy(metrics: Sequence[Metric]) -> None:
 
 def _choose_protocol(
     name: str | None, scored: ImageSet, metrics: Sequence[Metric]
-) -> Protocol | None:
-    chosen = (
-        protocol(name)
-        if name is not None
-        else default_protocol(scored.task, built_in=scored.built_in)
+) -> Choice | None:
+    chosen = choose_protocol(
+        name, task=scored.task, built_in=scored.built_in, published=scored.published
     )
     return chosen if any(metric.function is None for metric in metrics) else None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irkd.data.data_sets import published
 from irkd.data.opening import open_pairs
 from irkd.data.pairs import PairSource
 from irkd.data.reading import SUFFIXES, is_image_name, read_image
@@ -26,6 +27,7 @@ class ImageSet:
     """Numbered images. `load(index)` gives degraded and reference, either of which may be None.
 
     `built_in`: one of irkd's own sets, which no paper's protocol belongs to.
+    `published`: title of the data set and the protocol of its published figures, where known.
     """
 
     name: str
@@ -36,18 +38,21 @@ class ImageSet:
     has_degraded: bool = True
     has_reference: bool = True
     built_in: bool = False
+    published: tuple[str, str] | None = None
 
 
 def open_image_set(
-    data: str | Path, *, task: str | None, layout: str, references_do: bool
+    data: str | Path, *, task: str | None, likely_task: str | None, layout: str, references_do: bool
 ) -> tuple[ImageSet, list[str]]:
     """The pairs of `data`, and notes for the user.
 
+    `likely_task`: where `task` is not given, what images are degraded for, and what the pairs of a
+    data set that is not a known one are for.
     `references_do`: a folder that holds no pairs is taken as one of references alone, which is all
     that results found elsewhere are scored against; a note says so.
     """
     try:
-        source = open_pairs(data, task=task, split="test", layout=layout)
+        source = open_pairs(data, task=task or likely_task, split="test", layout=layout)
     except IrkdError:
         if not references_do or layout != "auto" or not _images_below(Path(data)):
             raise
@@ -55,7 +60,11 @@ def open_image_set(
         return folder_of_references(Path(data)), [note]
     unmatched = getattr(source, "unmatched", ())
     notes = [f"{len(unmatched)} files of {source.name} have no partner and were left out."]
-    return pairs_of(source), notes if unmatched else []
+    scored = pairs_of(source)
+    known = getattr(source, "data_set", None)
+    if task is None and known is not None:
+        scored = replace(scored, task=known.task)
+    return scored, notes if unmatched else []
 
 
 def pairs_of(source: PairSource) -> ImageSet:
@@ -70,6 +79,7 @@ def pairs_of(source: PairSource) -> ImageSet:
         source.pair_name,
         load,
         built_in=source.name in BUILT_IN,
+        published=published(source),
     )
 
 

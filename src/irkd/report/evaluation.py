@@ -92,7 +92,8 @@ class Failure:
 class Evaluation:
     """Rows over one set of images under one protocol.
 
-    `protocol` is None when no metric of it was asked for. `size` is the height and width that MACs
+    `protocol` is None when no metric of it was asked for; `protocol_reason` says why it is this
+    one. `size` is the height and width that MACs
     were counted at. `baseline` is the label of the row that differences are taken to.
     """
 
@@ -110,6 +111,7 @@ class Evaluation:
     failures: tuple[Failure, ...] = ()
     command: str | None = None
     strips: tuple[Strip, ...] = field(default=(), repr=False)
+    protocol_reason: str = ""
 
     @cached_property
     def by_label(self) -> dict[str, Row]:
@@ -130,6 +132,7 @@ class Evaluation:
             "protocol": self.protocol and self.protocol.name,
             "protocol_description": self.protocol and self.protocol.description,
             "protocol_quantizes": self.protocol and self.protocol.quantize,
+            "protocol_reason": self.protocol_reason or None,
             "metrics": [metric.field for metric in self.metrics],
             "baseline": self.baseline,
             "macs_height": self.size[0],

@@ -58,7 +58,8 @@ def evaluation_notes(evaluation: Evaluation) -> list[str]:
     lines = [f"Data: {evaluation.data}{task}, {count}; ± is the standard deviation over images."]
     if evaluation.protocol is not None:
         chosen = evaluation.protocol
-        lines.append(f"Protocol: {chosen.name} ({chosen.description}).")
+        why = f"; {evaluation.protocol_reason}" if evaluation.protocol_reason else ""
+        lines.append(f"Protocol: {chosen.name} ({chosen.description}){why}.")
     if evaluation.baseline is not None:
         lines.append(f"Difference (diff.): mean score minus that of {evaluation.baseline}.")
     for metric in evaluation.metrics:

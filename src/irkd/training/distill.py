@@ -15,11 +15,12 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
+from irkd.data.data_sets import published
 from irkd.data.sampler import training_loader
 from irkd.environment import choose_device, describe_environment
 from irkd.errors import IrkdError
 from irkd.files import write_bytes, write_text
-from irkd.metrics.protocols import default_protocol
+from irkd.metrics.protocols import choose_protocol
 from irkd.models.base import build_network
 from irkd.models.weights import load_weights, resolve_model, save_network
 from irkd.presets.load import dump, load_preset, validate
@@ -85,6 +86,7 @@ def teacher_preset(preset: Preset) -> Preset:
     content["name"] = f"{preset.name}-teacher"
     content["student"], content["teacher"] = {**content["teacher"], "weights": None}, None
     content["methods"] = [{"name": "none"}]
+    content["releases"] = None
     return validate(content, content["name"])
 
 
@@ -177,9 +179,14 @@ class _Experiment:
         _check_patch(preset, self.task)
         self.outputs = self._teacher_outputs()
         built_in = self.validation_pairs is not None and self.validation_pairs.name in BUILT_IN
-        self.protocol = (
-            preset.evaluation.protocol or default_protocol(preset.task, built_in=built_in).name
+        choice = choose_protocol(
+            preset.evaluation.protocol,
+            task=preset.task,
+            built_in=built_in,
+            published=published(self.validation_pairs),
+            asked="as the preset says",
         )
+        self.protocol, self.protocol_reason = choice.protocol.name, choice.reason
 
     def first_batch(self) -> tuple[Tensor, Tensor]:
         """Degraded and reference crops of the first step, [0, 1], with the task on their device."""
@@ -309,6 +316,7 @@ class _Experiment:
             if self.validation_pairs is None
             else self.validation_pairs.name,
             "protocol": self.protocol,
+            "protocol_reason": self.protocol_reason,
             "precision": self.accelerator.mixed_precision,
             "processes": self.accelerator.num_processes,
             "teacher": None
@@ -368,6 +376,10 @@ class _Experiment:
         networks = {"degraded input": None, "untouched student": self.task.student}
         if self.task.teacher is not None:
             networks["teacher"] = self.task.teacher
+        self.observer.note(
+            f"validation on {self.validation_pairs.name}, protocol {self.protocol}:"
+            f" {self.protocol_reason}"
+        )
         limit = min(_SANITY_IMAGES, self.preset.data.validation_limit)
         rows: list[dict[str, Any]] = []
         for name, network in networks.items():
