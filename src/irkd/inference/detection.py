@@ -22,7 +22,7 @@ from irkd.inference.detection_images import FolderSizes, images_beside, images_t
 from irkd.inference.detector import CONFIDENCE, OVERLAP, Detector
 from irkd.inference.image_sets import Picture, ResultFolder, result_folders
 from irkd.metrics.class_names import ClassMap
-from irkd.metrics.detection import average_precision
+from irkd.metrics.detection import average_precision, require_library
 from irkd.metrics.detection_ground_truth import read_ground_truth
 from irkd.metrics.detection_results import read_detections
 from irkd.metrics.detection_sets import Collector, Detections, GroundTruth
@@ -84,16 +84,17 @@ def evaluate_detections(
     """
     detections = dict(detections or {})
     folders = result_folders(restored)
-    if detector is None and not detections:
-        raise IrkdError(
-            "nothing to score: give --detections NAME=FILE, or a --detector FILE.onnx to run."
-        )
     if detector is None and (models or folders):
         raise IrkdError(
             "models and --restored folders are scored by a detector: give --detector FILE.onnx."
         )
+    if detector is None and not detections:
+        raise IrkdError(
+            "nothing to score: give --detections LABEL=PATH, or a --detector FILE.onnx to run."
+        )
     if limit is not None and limit < 1:
         raise IrkdError(f"limit must be at least 1, not {limit}.")
+    require_library()
     place = images_beside(Path(ground_truth)) if images is None else Path(images)
     pictures = ResultFolder(place) if place is not None else None
     sizes = FolderSizes(pictures) if pictures is not None else None

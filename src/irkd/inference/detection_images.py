@@ -68,12 +68,15 @@ def images_there(truth: GroundTruth, pictures: ResultFolder | None, notes: list[
 
 
 def misfit(folder: ResultFolder, truth: GroundTruth) -> tuple[str, str] | None:
-    """The first image of `truth` that `folder` lacks or has in another size, and what is wrong."""
+    """The first image of `truth` that `folder` lacks or has damaged or in another size, and why."""
     for image in truth.images:
         path = folder.find(image.name)
         if path is None:
             return image.name, f"{folder.path} holds no image of this name."
-        height, width = image_size(path)
+        try:
+            height, width = image_size(path)
+        except IrkdError as error:
+            return image.name, str(error)
         if image.height is not None and (height, width) != (image.height, image.width):
             return image.name, (
                 f"{path} has {width} x {height} pixels; the annotations are for "

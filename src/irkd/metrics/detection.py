@@ -40,7 +40,7 @@ def average_precision(ground_truth: GroundTruth, detections: Detections) -> Aver
 
     Raises IrkdError where faster-coco-eval is not installed.
     """
-    library = _library()
+    library = require_library()
     if len(detections):
         precision = _precision(library, ground_truth, detections)
     else:
@@ -107,7 +107,8 @@ def _mean(precision: Floats) -> float:
     return float(known.mean()) if known.size else math.nan
 
 
-def _library() -> Any:
+def require_library() -> Any:
+    """faster-coco-eval, or an IrkdError that names irkd's extra with it."""
     try:
         import faster_coco_eval
     except ModuleNotFoundError as error:

@@ -31,7 +31,9 @@ def read_ground_truth(
     path = Path(path)
     if path.is_dir():
         folder = path / "Annotations" if (path / "Annotations").is_dir() else path
-        if classes is None and any(folder.rglob("*.xml")):
+        if any(folder.rglob("*.xml")):
+            if classes is not None:
+                raise IrkdError(f"{folder}: XML names its classes itself; leave out --classes.")
             return _checked(read_voc(path, folder, sizes))
         return _checked(read_yolo(path, classes, sizes))
     if classes is not None:

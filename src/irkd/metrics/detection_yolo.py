@@ -16,13 +16,13 @@ CLASS_FILES = ("classes.txt", "obj.names", "names.txt", "data.yaml")
 
 
 def read_yolo(folder: Path, classes: str | Path | None, sizes: Sizes | None) -> GroundTruth:
-    names, found = yolo_classes(folder, classes)
     files = yolo_files(folder)
     if not files:
         raise IrkdError(
             f"{folder} holds neither .xml nor .txt annotations, nor an Annotations folder. "
             "Ground truth is COCO's JSON, or a folder of VOC's XML or YOLO's text files."
         )
+    names, found = yolo_classes(folder, classes)
     if sizes is None or not len(sizes):
         raise IrkdError(
             f"{folder}: YOLO's labels are relative to their images. Give the folder of the images "
