@@ -186,6 +186,17 @@ def test_shipped_presets_resolve_for_every_task_of_the_papers(name: str, tmp_pat
         assert load_preset(file) == preset
 
 
+@pytest.mark.parametrize("name", WITH_TASKS)
+def test_every_teacher_can_be_trained_by_itself(name: str) -> None:
+    from irkd.training.distill import teacher_preset
+
+    for task in PAPERS_TASKS:
+        preset = load_preset(name, task=task)
+        alone = teacher_preset(preset)
+        assert alone.student == preset.teacher
+        assert (alone.teacher, alone.releases, alone.task) == (None, None, task)
+
+
 @pytest.mark.parametrize("name", list_presets())
 def test_no_shipped_release_pretends_to_be_fetchable(name: str) -> None:
     """No checksum of a released file is known, so that none can be fetched by a program."""

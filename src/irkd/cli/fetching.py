@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,12 @@ _MIB = 2**20
 
 
 def fetcher(allowed: bool) -> Fetch | None:
-    """What fetches a release; None where nobody allowed it and nobody can be asked."""
-    if not (allowed or (sys.stdin.isatty() and sys.stderr.isatty())):
+    """What fetches a release; None where nobody allowed it and nobody can be asked.
+
+    Of several processes of one run none asks.
+    """
+    terminal = sys.stdin.isatty() and sys.stderr.isatty() and "LOCAL_RANK" not in os.environ
+    if not (allowed or terminal):
         return None
 
     def fetch(release: Release) -> Path | None:

@@ -271,10 +271,8 @@ class Preset(Section):
     @model_validator(mode="after")
     def _releases_fit_the_teacher(self) -> Preset:
         for position, release in enumerate(self.releases or ()):
-            if not release.options:
+            if self.teacher is None or not release.options:
                 continue
-            if self.teacher is None:
-                raise ValueError(f"releases.{position}.options: there is no teacher")
             try:
                 teacher_with(self.teacher, release.options)
             except ValidationError as error:
