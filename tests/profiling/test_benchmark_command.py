@@ -64,7 +64,7 @@ def test_every_preset_is_counted_beside_what_papers_report(
         assert entry["agrees"] == {"params_m": True, "macs_g": True}
     table = capsys.readouterr().out
     assert "619.5 G agrees" in table
-    assert "res-skd: the student takes 13.5% of the parameters, 13.7% of the MACs" in table
+    assert "res-skd, res-sl: the student takes 13.5% of the parameters, 13.7% of the MACs" in table
 
 
 def test_networks_that_presets_share_are_one_subject(tmp_path: Path) -> None:

@@ -123,7 +123,11 @@ def subjects_of_presets(names: Iterable[str]) -> list[Subject]:
             subject.presets.append(name)
             for entry in preset.reported:
                 has_cost = entry.params_m or entry.macs_g or entry.latency_ms
-                if entry.network == role and has_cost and entry not in subject.reported:
+                if (
+                    entry.network == role
+                    and has_cost
+                    and _figures(entry) not in [_figures(known) for known in subject.reported]
+                ):
                     subject.reported.append(entry)
     return sorted(
         subjects.values(),
@@ -210,3 +214,8 @@ def pairs(rows: Iterable[Row]) -> list[tuple[list[str], Row, Row]]:
             if shared:
                 found[id(teacher), id(student)] = (shared, teacher, student)
     return list(found.values())
+
+
+def _figures(entry: Reported) -> dict[str, object]:
+    """What a source prints; presets of one network may quote it with notes of their own."""
+    return entry.model_dump(exclude={"note"})
