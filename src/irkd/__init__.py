@@ -16,6 +16,7 @@ _WHERE = {
     "load_preset": "irkd.presets.load",
     "distill": "irkd.training.distill",
     "evaluate": "irkd.inference.evaluate",
+    "evaluate_detections": "irkd.inference.detection",
     "restore": "irkd.inference.restore",
     "IrkdError": "irkd.errors",
 }

@@ -56,7 +56,8 @@ def evaluate(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Images without references, for metrics that need none (piqe)."
+            metavar="DIR",
+            help="Images without references, for metrics that need none (piqe) or for a detector.",
         ),
     ] = None,
     restored: Annotated[
