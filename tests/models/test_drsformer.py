@@ -13,7 +13,8 @@ from torch import Tensor
 
 from irkd.inference.memory import bytes_per_pixel
 from irkd.models.base import create_network, families, reference_path
-from irkd.models.drsformer import MixtureOfExperts, PoolingExpert, TopKSparseAttention
+from irkd.models.drsformer import TopKSparseAttention
+from irkd.models.mixture_of_experts import MixtureOfExperts, PoolingExpert
 from irkd.models.taps import encode, pair_taps
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from irkd.models.strips import shortest_strips
+
 # Convolution kernels keep reordered copies of their inputs that the probe cannot see: a process
 # took 2.5 times the visible tensors for NAFNet, 1.3 times for Restormer.
 _HIDDEN_SHARE = 2.5
@@ -19,8 +21,9 @@ _PROBE_SIDE = 64
 def bytes_per_pixel(network: nn.Module, device: torch.device) -> float:
     """Working memory of one forward pass per pixel of the input, measured on a small image.
 
-    Counts the tensors alive at a time; memory grows linearly with the pixels in every
-    network that irkd has. A network that runs outside torch states its `bytes_per_pixel`.
+    Counts the tensors alive at a time; memory grows linearly with the pixels in every network that
+    irkd has, but for strips of rows, which are a few MB however large the image. A network that
+    runs outside torch states its `bytes_per_pixel`.
     """
     stated = getattr(network, "bytes_per_pixel", None)
     if stated is not None:
@@ -28,7 +31,7 @@ def bytes_per_pixel(network: nn.Module, device: torch.device) -> float:
     multiple: int = network.size_multiple  # type: ignore[assignment]
     channels: int = network.in_channels  # type: ignore[assignment]
     side = -(-_PROBE_SIDE // multiple) * multiple
-    with torch.no_grad(), _PeakStorage(network) as storage:
+    with torch.no_grad(), shortest_strips(), _PeakStorage(network) as storage:
         network(torch.zeros(1, channels, side, side, device=device))
     return storage.peak * _HIDDEN_SHARE / side**2
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from irkd.models.base import Family, on_reference_path
+from irkd.models import strips
+from irkd.models.base import Family
 from irkd.models.channel_attention import ChannelAttention
 from irkd.models.four_levels import LEVELS, FourLevelSpec, read_four_levels
 from irkd.models.layers import (
@@ -25,9 +26,9 @@ from irkd.models.layers import (
     channels_last,
     children_of,
 )
+from irkd.models.mixed_scale import MixedScaleFeedForward
+from irkd.models.mixture_of_experts import MixtureOfExperts
 from irkd.models.taps import Tap
-
-EXPERTS = 8
 
 
 class DRSformerSpec(FourLevelSpec):
@@ -110,70 +111,6 @@ def _without_autocast(device: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-class MixedScaleFeedForward(nn.Module):
-    """Mixed-scale feed-forward network (MSFN): B x C x H x W to the same.
-
-    As in the original, the second pair of convolutions combines two neighbouring channels each,
-    which are of the same scale but for the middle pair of an odd number of hidden channels: the
-    scales meet in `project_out` only.
-    """
-
-    def __init__(self, channels: int, expansion: float, bias: bool) -> None:
-        super().__init__()
-        hidden = int(channels * expansion)
-
-        def convolution(inputs: int, outputs: int, size: int, groups: int) -> nn.Conv2d:
-            return nn.Conv2d(inputs, outputs, size, padding=size // 2, groups=groups, bias=bias)
-
-        self.project_in = convolution(channels, 2 * hidden, 1, 1)
-        self.dwconv3x3 = convolution(2 * hidden, 2 * hidden, 3, 2 * hidden)
-        self.dwconv5x5 = convolution(2 * hidden, 2 * hidden, 5, 2 * hidden)
-        self.dwconv3x3_1 = convolution(2 * hidden, hidden, 3, hidden)
-        self.dwconv5x5_1 = convolution(2 * hidden, hidden, 5, hidden)
-        self.project_out = convolution(2 * hidden, channels, 1, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        if on_reference_path():
-            return self._by_definition(features)
-        # What becomes the input of the second 3 x 3 and of the second 5 x 5 convolution are two
-        # networks that share nothing: one after the other needs half the memory.
-        return self._branch(features, 0, self.dwconv3x3_1) + self._branch(
-            features, 1, self.dwconv5x5_1
-        )
-
-    def _by_definition(self, features: Tensor) -> Tensor:
-        x = self.project_in(features)
-        first3, second3 = F.relu(self.dwconv3x3(x)).chunk(2, dim=1)
-        first5, second5 = F.relu(self.dwconv5x5(x)).chunk(2, dim=1)
-        x3 = F.relu(self.dwconv3x3_1(torch.cat([first3, first5], 1)))
-        x5 = F.relu(self.dwconv5x5_1(torch.cat([second3, second5], 1)))
-        return self.project_out(torch.cat([x3, x5], 1))
-
-    def _branch(self, features: Tensor, half: int, combine: nn.Conv2d) -> Tensor:
-        """What `combine` adds to the output: the first or second half of the hidden channels."""
-
-        def own(parameter: Tensor | None) -> Tensor | None:
-            return None if parameter is None else parameter.chunk(2)[half]
-
-        project, *scales = self.project_in, self.dwconv3x3, self.dwconv5x5
-        x = F.conv2d(features, project.weight.chunk(2)[half], own(project.bias))
-        x = torch.cat(
-            [_depthwise(x, scale.weight.chunk(2)[half], own(scale.bias)) for scale in scales], 1
-        ).relu_()
-        # Groups of two inputs have no fast kernels on a CPU, depthwise convolution has: weigh each
-        # channel by itself, then add up the pairs.
-        x = _depthwise(x, combine.weight.flatten(0, 1)[:, None])
-        x = x[:, 0::2] + x[:, 1::2]
-        if combine.bias is not None:
-            x = x + combine.bias.view(-1, 1, 1)
-        weight = self.project_out.weight.chunk(2, dim=1)[half]
-        return F.conv2d(x.relu_(), weight, self.project_out.bias if half else None)
-
-
-def _depthwise(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2, groups=len(weight))
-
-
 class SparseTransformerBlock(nn.Module):
     """B x C x H x W to the same: attention and feed-forward, each normalised first and added."""
 
@@ -186,163 +123,14 @@ class SparseTransformerBlock(nn.Module):
         self.ffn = MixedScaleFeedForward(channels, spec.ffn_expansion_factor, spec.bias)
 
     def forward(self, features: Tensor) -> Tensor:
+        if strips.in_strips(features):
+            return strips.each_image(features, self._in_strips)
         features = features + self.attn(self.norm1(features))
         return features + self.ffn(self.norm2(features))
 
-
-class Expert(nn.Module):
-    """One expert of a mixture: B x C x H x W to the same."""
-
-    def __init__(self, op: nn.Sequential) -> None:
-        super().__init__()
-        self.op = op
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.op(features)
-
-    def split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(features before the last 1 x 1 convolution, its C x C matrix or None without one)."""
-        *layers, last = self.op
-        for layer in layers:
-            features = layer(features)
-        return features, last.get_parameter("weight").flatten(1)
-
-
-class PointwiseExpert(Expert):
-    """The separable convolution of 1 x 1 pixels, whose depthwise layers only scale channels."""
-
-    def split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        first, mix, second, last = (self.op[i].get_parameter("weight") for i in (0, 1, 3, 4))
-        features = F.conv2d(features, mix * first.transpose(0, 1)).relu_()
-        return features, last.flatten(1) * second.flatten()
-
-
-class PoolingExpert(Expert):
-    """The expert without weights: the mean of 3 x 3 pixels, at the border of those there are."""
-
-    def __init__(self) -> None:
-        pool = nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
-        super().__init__(nn.Sequential(pool))
-
-    def split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.op(features), None
-
-
-def _experts(channels: int) -> Iterator[Expert]:
-    def depthwise(size: int, dilation: int = 1) -> nn.Conv2d:
-        padding = dilation * (size // 2)
-        return nn.Conv2d(
-            channels,
-            channels,
-            size,
-            padding=padding,
-            dilation=dilation,
-            groups=channels,
-            bias=False,
-        )
-
-    def pointwise() -> nn.Conv2d:
-        return nn.Conv2d(channels, channels, 1, bias=False)
-
-    for size in (1, 3, 5, 7):
-        relu = nn.ReLU(inplace=True)
-        expert = PointwiseExpert if size == 1 else Expert
-        yield expert(
-            nn.Sequential(depthwise(size), pointwise(), relu, depthwise(size), pointwise())
-        )
-    for size in (3, 5, 7):
-        yield Expert(nn.Sequential(depthwise(size, dilation=2), pointwise()))
-    yield PoolingExpert()
-
-
-class MixtureStep(nn.Module):
-    """All experts on B x C x H x W, weighted per image by B x 8, joined and added to the input.
-
-    The input must not be negative, as after a ReLU; the output is not negative either.
-    """
-
-    # As much as several transformer blocks: see `irkd.models.taps.encode`.
-    recomputed = True
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self._ops = nn.ModuleList(_experts(channels))
-        self._out = nn.Sequential(
-            nn.Conv2d(EXPERTS * channels, channels, 1, bias=False), nn.ReLU(inplace=True)
-        )
-
-    def forward(self, features: Tensor, weights: Tensor) -> Tensor:
-        if on_reference_path():
-            weighted = [
-                expert(features) * weight.view(-1, 1, 1, 1)
-                for expert, weight in zip(self._ops, weights.unbind(1), strict=True)
-            ]
-            return F.relu(self._out(torch.cat(weighted, 1)) + features)
-        # An expert's last convolution, its weight and its part of the joining convolution are one
-        # C x C matrix per image; adding up what it gives needs no 8 C channels.
-        parts = self._out[0].get_parameter("weight").flatten(1).chunk(EXPERTS, dim=1)
-        total = None
-        for expert, part, weight in zip(self._ops, parts, weights.unbind(1), strict=True):
-            x, projection = cast(Expert, expert).split(features)
-            matrix = part if projection is None else part @ projection
-            matrix = (weight.view(-1, 1, 1) * matrix.T).to(x.dtype)
-            pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
-            total = pixels @ matrix if total is None else torch.baddbmm(total, pixels, matrix)
-        assert total is not None
-        joined = total.relu_().unflatten(1, features.shape[-2:]).permute(0, 3, 1, 2)
-        # Neither term is negative: the original's last ReLU changes nothing.
-        return features + joined
-
-
-class MixtureWeights(nn.Module):
-    """The experts' weights in every step, B x steps x 8, from the mean of B x C x H x W."""
-
-    def __init__(self, channels: int, steps: int) -> None:
-        super().__init__()
-        self.steps = steps
-        self.ca_fc = nn.Sequential(
-            nn.Linear(channels, 2 * EXPERTS * steps),
-            nn.ReLU(),
-            nn.Linear(2 * EXPERTS * steps, EXPERTS * steps),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        scores = self.ca_fc(features.mean((2, 3)))
-        return scores.unflatten(1, (self.steps, EXPERTS)).softmax(-1)
-
-
-class MixtureLayer(nn.Module):
-    """B x C x H x W to the same, in steps; `weights` as `MixtureWeights` gives them."""
-
-    def __init__(self, channels: int, steps: int) -> None:
-        super().__init__()
-        self.preprocess = Expert(
-            nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.ReLU(inplace=True))
-        )
-        self._ops = nn.ModuleList(MixtureStep(channels) for _ in range(steps))
-
-    def forward(self, features: Tensor, weights: Tensor) -> Tensor:
-        features = self.preprocess(features)
-        for step, step_weights in zip(self._ops, weights.unbind(1), strict=True):
-            features = step(features, step_weights)
-        return features
-
-
-class MixtureOfExperts(nn.Module):
-    """Mixture of experts feature compensator (MEFC): B x C x H x W to the same."""
-
-    def __init__(self, channels: int, layers: int, steps: int) -> None:
-        super().__init__()
-        # Weights and layers take turns, as the official names have it.
-        self.layers = nn.ModuleList()
-        for _ in range(layers):
-            self.layers.append(MixtureWeights(channels, steps))
-            self.layers.append(MixtureLayer(channels, steps))
-
-    def forward(self, features: Tensor) -> Tensor:
-        for weigh, layer in zip(self.layers[0::2], self.layers[1::2], strict=True):
-            features = layer(features, weigh(features))
-        return features
+    def _in_strips(self, image: Tensor, out: Tensor) -> None:
+        self.attn.add_in_strips(image, self.norm1, out)
+        self.ffn.add_in_strips(out, self.norm2)
 
 
 class DRSformer(nn.Module):
@@ -405,7 +193,10 @@ class DRSformer(nn.Module):
 
         x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), encoded3], 1)))
         x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), encoded2], 1)))
-        x = self.decoder_level1(torch.cat([self.up2_1(x), encoded1], 1))
+        x = torch.cat([self.up2_1(x), encoded1], 1)
+        # The largest features: without gradients, their memory is free for what follows.
+        del encoded1
+        x = self.decoder_level1(x)
         if self.spec.mefc:
             x = self.refinement(x)
         return self.output(x) + images

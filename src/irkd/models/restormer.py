@@ -31,7 +31,7 @@ from irkd.models.taps import Tap
 
 class RestormerSpec(FourLevelSpec):
     arch: Literal["restormer"] = "restormer"
-    num_refinement_blocks: int = Field(4, ge=0, le=512)
+    num_refinement_blocks: int = Field(4, ge=0, le=64)
     dual_pixel_task: bool = Field(
         False, description="left and right view in, one image out: no residual to the input"
     )
@@ -165,17 +165,21 @@ class Restormer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         images = channels_last(images)
-        embedded = self.patch_embed(images)
-        encoded1 = self.encoder_level1(embedded)
+        x = self.patch_embed(images)
+        embedded = x if self.spec.dual_pixel_task else None
+        encoded1 = self.encoder_level1(x)
         encoded2 = self.encoder_level2(self.down1_2(encoded1))
         encoded3 = self.encoder_level3(self.down2_3(encoded2))
         x = self.latent(self.down3_4(encoded3))
 
         x = self.decoder_level3(self.reduce_chan_level3(torch.cat([self.up4_3(x), encoded3], 1)))
         x = self.decoder_level2(self.reduce_chan_level2(torch.cat([self.up3_2(x), encoded2], 1)))
-        x = self.decoder_level1(torch.cat([self.up2_1(x), encoded1], 1))
+        x = torch.cat([self.up2_1(x), encoded1], 1)
+        # The largest features: without gradients, their memory is free for what follows.
+        del encoded1
+        x = self.decoder_level1(x)
         x = self.refinement(x)
-        if self.spec.dual_pixel_task:
+        if embedded is not None:
             return self.output(x + self.skip_conv(embedded))
         return self.output(x) + images
 

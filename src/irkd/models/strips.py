@@ -11,6 +11,7 @@ product and oneDNN has fast kernels for depthwise convolution.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
@@ -21,9 +22,15 @@ from irkd.models.base import on_reference_path
 
 # Kernels are several times slower for channels that do not fill vectors: 16 floats in AVX-512.
 LANES = 16
+# `compute(first, end, out)` writes rows `first` to before `end` of the image into `out`. It is
+# called strip after strip: each row once, in order.
+Compute = Callable[[int, int, Tensor], None]
+
 # Of one hidden strip for each thread. What fits the second-level cache or twice that was fastest;
 # with strips eight times as large, nothing is gained over whole features.
 _STRIP_BYTES = 2**21
+_LEAST_ROWS = 4
+_shortest = False
 
 
 def in_strips(features: Tensor) -> bool:
@@ -42,15 +49,16 @@ def in_strips(features: Tensor) -> bool:
     )
 
 
-def each_image(features: Tensor, run: Callable[[Tensor, Tensor], None]) -> Tensor:
-    """Let `run(image, out)` compute the H x W x C `out` of every image of B x C x H x W.
+def each_image(features: Tensor, run: Callable[..., None], *others: Tensor) -> Tensor:
+    """Let `run(image, out, *others)` compute the H x W x C `out` of every image of B x C x H x W.
 
     `out` arrives uninitialised; `image` must not be written to, since others may hold it.
+    `others` are one of each image too.
     """
     images = features.permute(0, 2, 3, 1).contiguous()
     results = torch.empty_like(images)
-    for image, out in zip(images, results, strict=True):
-        run(image, out)
+    for image, out, *own in zip(images, results, *others, strict=True):
+        run(image, out, *own)
     return results.permute(0, 3, 1, 2)
 
 
@@ -58,17 +66,35 @@ def strips(rows: Tensor, channels: int) -> Iterator[tuple[int, int]]:
     """(first, end) of strips of the rows of H x W x C, sized for `channels` hidden channels."""
     height, width = rows.shape[:2]
     row_bytes = width * channels * rows.element_size()
-    most = max(_STRIP_BYTES * torch.get_num_threads() // row_bytes, 4)
-    size = -(-height // -(-height // most))
+    most = max(_STRIP_BYTES * torch.get_num_threads() // row_bytes, _LEAST_ROWS)
+    # Strips of about one size.
+    size = _LEAST_ROWS if _shortest else -(-height // -(-height // most))
     for first in range(0, height, size):
         yield first, min(first + size, height)
+
+
+@contextlib.contextmanager
+def shortest_strips() -> Iterator[None]:
+    """Make strips so short that a small image's memory shows what grows with the image."""
+    global _shortest
+    before, _shortest = _shortest, True
+    try:
+        yield
+    finally:
+        _shortest = before
+
+
+def rows_around(image: Tensor, first: int, end: int, halo: int) -> Tensor:
+    """Rows first - halo to end + halo of H x W x C, zeros beyond: a view where none are."""
+    above, below = max(halo - first, 0), max(end + halo - len(image), 0)
+    rows = image[max(first - halo, 0) : end + halo]
+    return F.pad(rows, (0, 0, 0, 0, above, below)) if above or below else rows
 
 
 class Window:
     """The hidden rows around one strip after another, each computed once.
 
-    `compute(first, end, out)` writes the hidden rows of the image from `first` to before `end` into
-    `out`, whose rows they are; it is asked for all rows in order. `like` is H x W x any channels.
+    `like` is H x W x any channels.
     """
 
     def __init__(
@@ -76,7 +102,7 @@ class Window:
         like: Tensor,
         channels: int,
         halo: int,
-        compute: Callable[[int, int, Tensor], None],
+        compute: Compute,
     ) -> None:
         self._height, self._width = like.shape[:2]
         self._channels, self._halo, self._compute = channels, halo, compute
@@ -134,11 +160,18 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
+def fill(parameter: Tensor, size: int) -> Tensor:
+    """Fill up the first axis with zeros to `size`."""
+    if len(parameter) == size:
+        return parameter
+    filled = parameter.new_zeros(size, *parameter.shape[1:])
+    filled[: len(parameter)] = parameter
+    return filled
+
+
 def pad_first(parameter: Tensor, parts: int = 1) -> Tensor:
     """Fill up each of `parts` equal parts of the first axis with zeros to a multiple of `LANES`."""
-    size = len(parameter) // parts
-    missing = padded(size) - size
-    if not missing:
+    size = padded(len(parameter) // parts)
+    if size * parts == len(parameter):
         return parameter
-    split = parameter.unflatten(0, (parts, size))
-    return F.pad(split, (0, 0) * (parameter.ndim - 1) + (0, missing)).flatten(0, 1)
+    return torch.cat([fill(part, size) for part in parameter.chunk(parts)])
