@@ -68,7 +68,8 @@ class TestMSCN:
     def test_equals_scipys_filters(self, name):
         image = photograph(name)
         expected = torch.from_numpy(numpy_mscn(image.numpy()))
-        torch.testing.assert_close(mscn(image), expected, rtol=0, atol=1e-6)
+        # What fades flat maps out takes some millionths off any other.
+        torch.testing.assert_close(mscn(image), expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(mscn(image.float()).double(), expected, rtol=0, atol=1e-3)
 
     @pytest.mark.parametrize("scale", [1 / 255, 1, 255])
@@ -81,6 +82,16 @@ class TestMSCN:
             return torch.from_numpy(numpy_mscn(z.numpy(), c=1 / z.std().item())).std().item()
 
         assert with_constant(image * 255) > 20 * with_constant(image / 255)
+
+    def test_flat_maps_fade_beside_others(self):
+        image = photograph("camera").float()
+        contrasts = torch.tensor([1.0, 0.5, 0.05, 1e-3]).view(-1, 1, 1)
+        alone, among = mscn(contrasts * image), mscn(contrasts * image, batch=True)
+        spreads = (among.std((1, 2)) / alone.std((1, 2))).tolist()
+        assert spreads[0] == pytest.approx(1, abs=0.01)
+        assert spreads[1] == pytest.approx(1, abs=0.05)
+        assert 0.3 < spreads[2] < 1
+        assert spreads[3] < 1e-3
 
     def test_gradient_holds_the_spread_fixed(self):
         z = normal(1, 9, 8)
@@ -189,7 +200,7 @@ class TestFeatures:
         alpha, log_alpha, ratio = (
             natural_features(maps, feature) for feature in ("alpha", "log_alpha", "moment_ratio")
         )
-        torch.testing.assert_close(log_alpha.exp(), alpha, rtol=1e-4, atol=0)
+        torch.testing.assert_close(log_alpha.exp(), alpha, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(log_rho(alpha[0]), ratio[0], rtol=1e-4, atol=0)
         assert ratio[1] == log_alpha[1]
 

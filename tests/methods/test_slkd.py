@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from method_harness import FAMILY_PAIRS, SMALL_PAIR, bench, network, photographs, twins
+from method_harness import (
+    FAMILY_PAIRS,
+    OPTIONS,
+    SMALL_PAIR,
+    bench,
+    build,
+    network,
+    pairs,
+    photographs,
+    twins,
+)
 
 from irkd.errors import IrkdError
 from irkd.losses.natural_scene import (
@@ -17,7 +27,9 @@ from irkd.losses.natural_scene import (
 )
 from irkd.losses.perception_blocks import edge_texture_loss
 from irkd.methods.base import Setting, build_method
+from irkd.methods.context import build_context
 from irkd.methods.slkd import SLKDParameters
+from irkd.models.base import create_network
 
 STATISTICS = ("natural_color", "edge_texture")
 
@@ -152,8 +164,8 @@ class TestScaleSpace:
         assert set(shared) <= set(method.state_dict())
         assert not any(buffer.requires_grad for buffer in shared.values())
         # Trap I: on the student's side the projector is trained, on the teacher's nothing is.
-        pairs = len(method.removal.pairs) + len(method.rebuilding.pairs)
-        assert len(list(method.parameters())) == 2 * pairs
+        count = len(method.removal.pairs) + len(method.rebuilding.pairs)
+        assert len(list(method.parameters())) == 2 * count
 
 
 class TestPositions:
@@ -186,7 +198,9 @@ class TestPositions:
         found = {}
         for window in (16, 32, "global"):
             tried = bench({"name": "slkd", "nss_window": window}, FAMILY_PAIRS[0])
-            student, teacher = map(mscn, tried.method.removal.unified(context))
+            student, teacher = (
+                mscn(side, batch=True) for side in tried.method.removal.unified(context)
+            )
             found[window] = values(tried, context)["natural_color"]
             expected = natural_color_loss(
                 student,
@@ -260,6 +274,37 @@ class TestScale:
         for term in STATISTICS:
             assert before[term] > 0.01
             assert after[term] == pytest.approx(before[term], rel=0.01)
+
+
+class TestFlatImages:
+    """In units of its own deviation, a black image would drown the rest of its batch."""
+
+    @pytest.mark.parametrize(("flat", "limit"), [(slice(0, 1), 4), (slice(None), 10)])
+    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+    def test_pulls_no_harder_than_others(self, value, flat, limit):
+        # An untrained student without biases: black stays flat through all its levels.
+        torch.manual_seed(1)
+        student, teacher = create_network("nafnet", **OPTIONS["nafnet"]), network("nafnet", 2)
+        method = build({"name": "slkd"}, student, teacher)
+
+        def pull(degraded, reference):
+            terms = method(build_context(student, teacher, method.needs, degraded, reference))
+            found = {}
+            for term in STATISTICS:
+                wanted = [*student.parameters(), *method.parameters()]
+                gradients = torch.autograd.grad(
+                    terms[term], wanted, retain_graph=True, allow_unused=True
+                )
+                found[term] = sum(g.square().sum() for g in gradients if g is not None).sqrt()
+            return found
+
+        degraded, reference = pairs(32, 4)
+        before = pull(degraded, reference)
+        degraded, reference = degraded.clone(), reference.clone()
+        degraded[flat], reference[flat] = value, value
+        after = pull(degraded, reference)
+        for term in STATISTICS:
+            assert after[term] < limit * before[term], (term, before[term], after[term])
 
 
 class TestRefusals:

@@ -30,22 +30,29 @@ NODES = 512
 SHIFTS = ((0, 1), (1, 0), (1, 1), (-1, 1))
 EPS = 1e-6
 RATIO_EPS = 1e-8
+# Added to variances before the logarithm: those of flat parts would say too much.
+LOG_EPS = 1e-5
 
 
 @full_precision
-def mscn(maps: Tensor, c: float = 0.1) -> Tensor:
+def mscn(maps: Tensor, c: float = 0.1, *, batch: bool = False) -> Tensor:
     """Mean-subtracted, contrast-normalised maps, of the shape of `maps`.
 
     (z - m) / (s + C), with m and s the mean and the deviation under a Gaussian of 7 x 7 positions
     and standard deviation 7/6, borders replicated. BRISQUE takes C = 1 for images of 0 to 255. Here
     C is `c` times the deviation of the whole map, which carries no gradient: features have any
     scale, and on [0, 1] a C of 1 leaves maps of almost 0, whose statistics say nothing.
+
+    Nor does a flat map say anything, but in units of its own deviation it would pull a thousand
+    times harder than others. Maps fade to 0 where they deviate by less than a thousandth of their
+    mean or, with `batch`, by less than a twentieth of what their like do along the first axis.
     """
-    # In units of the map's own spread and around its mean, so that variances keep their digits. A
-    # map that varies by less than rounding errors of its mean counts as flat.
+    # In units of the map's own spread and around its mean, so that variances keep their digits.
     variance, mean = torch.var_mean(maps.detach(), (-2, -1), correction=0, keepdim=True)
-    spread = torch.sqrt(variance + (1e-4 * mean).square() + 1e-12)
-    z = (maps - mean) / spread
+    flat = (1e-3 * mean).square() + 1e-10
+    if batch:
+        flat = flat + 0.05**2 * variance.mean(0, keepdim=True)
+    z = (maps - mean) * (variance / (variance + flat) ** 1.5)
     local_mean, local_square = _blur(torch.stack([z, z * z]))
     local_variance = (local_square - local_mean.square()).clamp_min(0)
     return (z - local_mean) / (torch.sqrt(local_variance + 1e-8) + c)
@@ -116,7 +123,7 @@ def _shape(log_ratio: Tensor, feature: ShapeFeature) -> Tensor:
 
 
 def _spread(variance: Tensor, feature: ShapeFeature) -> Tensor:
-    return variance if feature == "alpha" else torch.log(variance + EPS)
+    return variance if feature == "alpha" else torch.log(variance + LOG_EPS)
 
 
 @full_precision

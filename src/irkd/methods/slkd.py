@@ -229,10 +229,9 @@ class SimultaneousLearning(Method):
 
     def _normalised(self, space: ScaleSpace, context: Context) -> tuple[Tensor, Tensor]:
         """The student's and the teacher's locally normalised maps, B x taps x channels x H x W."""
+        c = self.parameters_spec.mscn_constant
         student, teacher = space.unified(context)
-        return mscn(student, self.parameters_spec.mscn_constant), mscn(
-            teacher, self.parameters_spec.mscn_constant
-        )
+        return mscn(student, c, batch=True), mscn(teacher, c, batch=True)
 
     def _taught(self, context: Context) -> Tensor:
         """The second teacher's output."""
