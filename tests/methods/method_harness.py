@@ -74,9 +74,19 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
     "dynamic-contrast": [{"consistency": 0}],
     "multi-teacher": [{"aggregator": "mean"}, {"aggregator": "conv"}],
     "slkd": [
-        {"form": "paper"},
-        {"shape_feature": "moment_ratio", "kl": "gaussian", "pixel_target": "ground_truth"},
-        {"teacher_b_input": "degraded", "encoder_taps": ("encoder_level2", "middle")},
+        {"form": "paper", "scale_size": 32},
+        {
+            "shape_feature": "moment_ratio",
+            "kl": "gaussian",
+            "pixel_target": "ground_truth",
+            "scale_size": 32,
+        },
+        {
+            "teacher_b_input": "degraded",
+            "encoder_taps": ("encoder_level2", "middle"),
+            "scale_size": 48,
+            "nss_window": 16,
+        },
         {"natural_color": 0, "edge_texture": 0, "tau": 0.1},
     ],
 }
