@@ -66,13 +66,9 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
         },
         {"contrast": "off", "spatial_attention": "pool", "kernel_term": False},
     ],
-    "dual-cross": [
-        {"cuts": ("encoder_level1", "middle"), "teacher_head": 0},
-        {"student_head": 0},
-    ],
-    "data-free": [{"distillation_loss": "mse", "consistency_form": "idempotence"}],
-    "dynamic-contrast": [{"consistency": 0}],
-    "multi-teacher": [{"aggregator": "mean"}, {"aggregator": "conv"}],
+    "dual-cross": [{"cuts": ("encoder_level1", "middle"), "teacher_head": 0}],
+    "data-free": [{"distillation_loss": "charbonnier", "consistency_form": "idempotence"}],
+    "multi-teacher": [{"aggregator": "conv"}],
     "slkd": [
         {"form": "paper", "scale_size": 32},
         {
