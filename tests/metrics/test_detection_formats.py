@@ -609,3 +609,29 @@ def test_strange_boxes_of_the_ground_truth_are_said(tmp_path):
     truth = read_ground_truth(tmp_path / "truth.json")
     assert truth.notes == ("1 box without area left out", "1 box partly outside the image")
     assert len(truth.boxes) == 2
+
+
+def places(content: Any, *path: Any):
+    """The path of every value in `content`, the innermost last."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in inner:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from places(value, *path, key)
+
+
+@pytest.mark.parametrize("write", [coco_truth, coco_found, darknet_found])
+def test_any_value_of_another_kind_is_taken_or_refused(tmp_path, write):
+    """Whatever stands where, reading ends with objects or an IrkdError, never another exception."""
+    truth = read_ground_truth(coco_truth(tmp_path))
+    text = write(tmp_path).read_text()
+    file = tmp_path / "spoilt.json"
+    refused = 0
+    for path in list(places(json.loads(text))):
+        for value in (None, [], {}, "x", -1, 10**400, float("nan"), True):
+            file.write_text(json.dumps(spoilt(json.loads(text), *path, value=value)))
+            try:
+                read_ground_truth(file) if write is coco_truth else read_detections(file, truth)
+            except IrkdError:
+                refused += 1
+    assert refused > 50

@@ -84,16 +84,7 @@ def evaluate_detections(
     """
     detections = dict(detections or {})
     folders = result_folders(restored)
-    if detector is None and (models or folders):
-        raise IrkdError(
-            "models and --restored folders are scored by a detector: give --detector FILE.onnx."
-        )
-    if detector is None and not detections:
-        raise IrkdError(
-            "nothing to score: give --detections LABEL=PATH, or a --detector FILE.onnx to run."
-        )
-    if limit is not None and limit < 1:
-        raise IrkdError(f"limit must be at least 1, not {limit}.")
+    _refuse_senseless(detector, detections, models, folders, limit)
     require_library()
     place = images_beside(Path(ground_truth)) if images is None else Path(images)
     pictures = ResultFolder(place) if place is not None else None
@@ -184,6 +175,25 @@ def evaluate_detections(
         tuple(failures),
         command,
     )
+
+
+def _refuse_senseless(
+    detector: str | Path | None,
+    detections: Mapping[str, str | Path],
+    models: Model | Sequence[Model] | Mapping[str, Model],
+    folders: Mapping[str, ResultFolder],
+    limit: int | None,
+) -> None:
+    if detector is None and (models or folders):
+        raise IrkdError(
+            "models and --restored folders are scored by a detector: give --detector FILE.onnx."
+        )
+    if detector is None and not detections:
+        raise IrkdError(
+            "nothing to score: give --detections LABEL=PATH, or a --detector FILE.onnx to run."
+        )
+    if limit is not None and limit < 1:
+        raise IrkdError(f"limit must be at least 1, not {limit}.")
 
 
 # Running the detector.

@@ -41,9 +41,9 @@ def images_beside(annotations: Path) -> Path | None:
     if "labels" in parts:
         last = len(parts) - 1 - parts[::-1].index("labels")
         places.append(Path(*parts[:last], "images", *parts[last + 1 :]))
-    found = [place for place in places if place.is_dir()]
-    if found:
-        return found[0]
+    for place in places:
+        if place.is_dir() and any(is_image_name(file.name) for file in place.rglob("*")):
+            return place
     return annotations if any(is_image_name(file.name) for file in annotations.iterdir()) else None
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import yaml
@@ -74,16 +73,11 @@ class ClassMap:
 
     def translate(self, numbers: Integers) -> Integers:
         """Indices of the ground truth's classes; -1 for classes that it does not have."""
-        if not len(numbers):
-            return np.zeros(0, np.int64)
-        return self._table[numbers]
-
-    @cached_property
-    def _table(self) -> Integers:
-        table = np.full(max(self.names) + 1, -1, np.int64)
-        for number, index in self._to.items():
-            table[number] = -1 if index is None else index
-        return table
+        distinct, which = np.unique(numbers, return_inverse=True)
+        found = [self._to[number] for number in distinct.tolist()]
+        indices = np.array([-1 if index is None else index for index in found], np.int64)
+        translated: Integers = indices[which]
+        return translated
 
 
 def read_classes(path: Path) -> dict[int, str]:
@@ -108,6 +102,11 @@ def read_classes(path: Path) -> dict[int, str]:
             )
         names = dict(enumerate(lines))
     return check_classes(names, str(path))
+
+
+def is_number(value: object) -> TypeGuard[int]:
+    """Whether `value` can be an id: a whole number, not negative, and not beyond all reason."""
+    return type(value) is int and 0 <= value < 1 << 53
 
 
 def check_classes(names: Mapping[int, str], source: str) -> dict[int, str]:
@@ -151,7 +150,7 @@ def _numbered(content: Any) -> dict[int, str]:
     if any(isinstance(name, dict | list) or name is None for name in content.values()):
         raise ValueError
     names = {int(number): str(name).strip() for number, name in content.items()}
-    if any(number < 0 or number > 1_000_000 or not name for number, name in names.items()):
+    if any(not is_number(number) or not name for number, name in names.items()):
         raise ValueError
     return names
 

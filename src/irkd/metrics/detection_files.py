@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from irkd.errors import IrkdError
+from irkd.metrics.class_names import is_number
 
 Sizes = Mapping[str, tuple[int, int]]
 """Names of image files, relative to their folder, and their (height, width)."""
@@ -72,7 +73,7 @@ def shortened(names: Sequence[Any], most: int = 5) -> str:
 
 def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
     """A size that is one; None where a file leaves it out or writes 0."""
-    if type(height) is int and type(width) is int and height > 0 and width > 0:
+    if is_number(height) and is_number(width) and height > 0 and width > 0:
         return height, width
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from irkd.errors import IrkdError
-from irkd.metrics.class_names import check_classes
+from irkd.metrics.class_names import check_classes, is_number
 from irkd.metrics.detection_files import Sizes, numbers, read_json, size_finder, stated_size
 from irkd.metrics.detection_sets import AnnotatedImage, Gathered, GroundTruth
 from irkd.metrics.detection_voc import read_voc
@@ -117,7 +117,7 @@ def _entries(
 
 
 def _identity(path: Path, what: str, number: Any, taken: Any) -> int:
-    if type(number) is not int or number < 0:
+    if not is_number(number):
         raise IrkdError(f"{path}: {what} id {number!r}; expected a whole number.")
     if number in taken:
         raise IrkdError(f"{path}: {what} id {number} comes twice. Ids must differ; renumber them.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irkd.errors import IrkdError
-from irkd.metrics.class_names import ClassMap, read_classes
+from irkd.metrics.class_names import ClassMap, is_number, read_classes
 from irkd.metrics.detection_files import counted_noun, numbers, read_json, shortened
 from irkd.metrics.detection_sets import Collector, Detections, GroundTruth
 from irkd.metrics.detection_yolo import from_relative, yolo_files, yolo_lines
@@ -89,10 +89,10 @@ class _Reader:
             for key in ("image_id", "category_id", "bbox", "score"):
                 if key not in entry:
                     raise IrkdError(f"{where} has no `{key}`, which COCO's results have.")
-            number, kind = entry["image_id"], entry["category_id"]
+            number = entry["image_id"]
             if type(number) not in (int, str):
                 raise IrkdError(f"{where}: image_id {number!r}; expected a number or a name.")
-            self._check_class(where, kind, names)
+            kind = self._class_number(where, entry["category_id"], names)
             box = numbers(entry["bbox"], 4)
             if box is None:
                 raise IrkdError(f"{where}: bbox {entry['bbox']!r}; expected four finite numbers.")
@@ -129,13 +129,12 @@ class _Reader:
                         "`confidence`, which Darknet's result.json has."
                     )
                 label = thing.get("name")
-                if type(kind) is int and names is None and isinstance(label, str):
+                if is_number(kind) and names is None and isinstance(label, str):
                     written.setdefault(kind, label)
-                self._check_class(where, kind, written)
-                assert isinstance(kind, int)
-                if names is None and label not in (None, written[kind]):
+                number = self._class_number(where, kind, written)
+                if names is None and label not in (None, written[number]):
                     raise IrkdError(
-                        f"{where}: class {kind} is called {label!r} here and {written[kind]!r} "
+                        f"{where}: class {kind} is called {label!r} here and {written[number]!r} "
                         "elsewhere."
                     )
                 parts = [place.get(key) for key in ("center_x", "center_y", "width", "height")]
@@ -145,7 +144,7 @@ class _Reader:
                         f"{where}: relative_coordinates {parts}; expected shares of the image."
                     )
                 box = from_relative(values, *size)
-                self._add(where, index, name, kind, box, thing["confidence"])
+                self._add(where, index, name, number, box, thing["confidence"])
         if not written:
             # Images without any object: which classes there were does not matter.
             written = dict(enumerate(self.ground_truth.classes))
@@ -226,13 +225,14 @@ class _Reader:
             self._outside += beyond and width > 0 and height > 0
         self._boxes.setdefault(index, []).append((kind, box, checked[0]))
 
-    def _check_class(self, where: str, kind: Any, names: Mapping[int, str]) -> None:
-        if type(kind) is not int or kind not in names:
+    def _class_number(self, where: str, kind: Any, names: Mapping[int, str]) -> int:
+        if not is_number(kind) or kind not in names:
             known = shortened([f"{number} {name}" for number, name in names.items()])
             raise IrkdError(
                 f"{where}: class {kind!r} is not among those that are named ({known}). If the "
                 "numbers are another detector's, name them with --detector-classes FILE."
             )
+        return kind
 
     def _size(self, index: int | None) -> tuple[int, int]:
         """Width and height in pixels; of an image that is left out any will do."""
