@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irkd.cli.common import progress, stderr, stdout, write_json_result
+from irkd.cli.common import progress, stderr, stdout
 from irkd.cli.detection import (
     ClassesOption,
     DetectionsOption,
@@ -24,14 +24,20 @@ from irkd.cli.detection import (
     refuse_others,
     show_detection,
 )
-from irkd.errors import IrkdError, PartialFailure
+from irkd.cli.evaluation_inputs import (
+    check_outputs,
+    labelled_values,
+    merge,
+    parse_tile,
+    read_average,
+    read_restored,
+)
+from irkd.cli.evaluation_output import REPORT, REPORT_IMAGES, show
+from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
     from irkd.report.evaluation import Evaluation
-
-_REPORT = "report.html"
-_REPORT_IMAGES = 100
-_FAILURES_SHOWN = 10
+    from irkd.report.sets import SetsEvaluation
 
 
 def evaluate(
@@ -48,9 +54,10 @@ def evaluate(
         typer.Option("--name", metavar="LABEL=MODEL", help="A model under a label of your own."),
     ] = None,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="DIR|procedural|photographs", help="Pairs to score on, or a built-in set."
+            metavar="DIR|procedural|photographs",
+            help="Pairs to score on, or a built-in set; several times for several data sets.",
         ),
     ] = None,
     images: Annotated[
@@ -63,7 +70,9 @@ def evaluate(
     restored: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[LABEL=]DIR", help="Results of any tool, matched to the references by name."
+            metavar="[LABEL=]DIR",
+            help="Results of any tool, matched to the references by name. With several --data, a"
+            " folder of folders named like them, or LABEL=DIR once for each.",
         ),
     ] = None,
     settings: Annotated[
@@ -89,7 +98,20 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: psnr, ssim, piqe, or pyiqa's names. Default: psnr,ssim."
+            help="Comma-separated: psnr, ssim, piqe, brisque, or pyiqa's names. Default: psnr,ssim."
+        ),
+    ] = None,
+    brisque_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR|FILE",
+            help="Compute brisque with these files of its release: allmodel, and allrange beside.",
+        ),
+    ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(
+            help="Over several --data: macro, the mean of their means, or images. Default: macro."
         ),
     ] = None,
     baseline: Annotated[
@@ -100,6 +122,26 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Score the first N images only.")
+    ] = None,
+    worst: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Name the N worst images of every row, too."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Processes that score beside this one; 0 is none. Default: several for large sets"
+            " of results.",
+        ),
+    ] = None,
+    resume_scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep scores in this file as they are made, and go on from those it holds.",
+        ),
     ] = None,
     json_path: Annotated[
         Path | None,
@@ -114,7 +156,7 @@ def evaluate(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help=f"Write {_REPORT}: table, plots and pictures."),
+        typer.Option(metavar="DIR", help=f"Write {REPORT}: table, plots and pictures."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
@@ -139,7 +181,8 @@ def evaluate(
     """Score models on pairs of images: PSNR, SSIM and others, beside parameters, MACs and latency.
 
     The degraded input and every model are rows of one table. The protocol that the scores follow
-    is named under it; scores of different protocols must not be compared.
+    is named under it; scores of different protocols must not be compared. Differences to the
+    baseline come with a 95 % bootstrap interval over the images.
 
     With --ground-truth they are scored by what an object detector finds in them instead.
     """
@@ -150,22 +193,25 @@ def evaluate(
         raise IrkdError(
             "detections are scored against annotations: name them, --ground-truth PATH."
         )
-    _check_outputs([json_path, csv_path, csv_images, report and report / _REPORT], overwrite)
+    averaged = read_average(average, data or [])
+    check_outputs([json_path, csv_path, csv_images, report and report / REPORT], overwrite)
 
     from irkd.inference import evaluate as engine
     from irkd.inference.candidates import label_models
     from irkd.presets.load import parse_overrides
     from irkd.report.run_directory import command_line
 
-    labelled = _merge(label_models(models or []), _labelled(name or [], "--name", "LABEL=MODEL"))
+    labelled = merge(
+        label_models(models or []), labelled_values(name or [], "--name", "LABEL=MODEL")
+    )
+    results = read_restored(restored or [], len(data or []))
     shared: dict[str, Any] = {
-        "images": images,
-        "restored": _restored(restored or []),
+        "restored": results,
         "task": task,
         "limit": limit,
         "backend": backend,
         "device": device,
-        "tile": _parse_tile(tile),
+        "tile": parse_tile(tile),
         "overlap": overlap,
         "precision": precision,
         "options": dict(parse_overrides(settings or [])),
@@ -178,7 +224,12 @@ def evaluate(
                 "--layout": layout != "auto",
                 "--protocol": protocol,
                 "--metrics": metrics,
+                "--brisque-model": brisque_model,
+                "--average": average,
                 "--baseline": baseline,
+                "--worst": worst,
+                "--workers": workers,
+                "--resume-scores": resume_scores,
                 "--csv-images": csv_images,
                 "--report": report,
             }
@@ -198,33 +249,42 @@ def evaluate(
                 nms=detector_nms,
                 save_detections=save_detections,
                 overwrite=overwrite,
+                images=images,
                 progress=follow,
                 **shared,
             )
         show_detection(found, json_path=json_path, csv_path=csv_path, overwrite=overwrite)
         return
-    with _following() as follow:
-        evaluation = engine.evaluate(
-            labelled,
-            data,
-            layout=layout,
-            protocol=protocol,
-            metrics=metrics.split(",") if metrics is not None else None,
-            baseline=baseline,
-            strips=_REPORT_IMAGES if report is not None else 0,
-            progress=follow,
-            **shared,
-        )
-    _print(evaluation, aside=str(json_path) == "-")
-    write_json_result(json_path, evaluation.to_dict(), overwrite=overwrite)
-    _write_csv(csv_path, evaluation.summary_records(), overwrite)
-    _write_csv(csv_images, evaluation.image_records(), overwrite)
-    if report is not None:
-        from irkd.report.page import write_report
-
-        path = write_report(report, evaluation, _curves(evaluation), overwrite=overwrite)
-        stderr().print(f"Report: {path}", soft_wrap=True)
-    _complain(evaluation)
+    shared |= {
+        "layout": layout,
+        "protocol": protocol,
+        "metrics": metrics.split(",") if metrics is not None else None,
+        "brisque_model": brisque_model,
+        "baseline": baseline,
+        "strips": REPORT_IMAGES if report is not None else 0,
+        "workers": workers,
+        "resume_scores": resume_scores,
+    }
+    evaluation: Evaluation | SetsEvaluation
+    with _following() as follow, _going_on(resume_scores):
+        if data is not None and len(data) > 1:
+            if images is not None:
+                raise IrkdError("--images is for one folder alone; leave out --data, or --images.")
+            evaluation = engine.evaluate_sets(
+                labelled, data, average=averaged, progress=follow, **shared
+            )
+        else:
+            one = data[0] if data else None
+            evaluation = engine.evaluate(labelled, one, images=images, progress=follow, **shared)
+    show(
+        evaluation,
+        json_path=json_path,
+        csv_path=csv_path,
+        csv_images=csv_images,
+        report=report,
+        worst=worst,
+        overwrite=overwrite,
+    )
 
 
 def _list_protocols() -> None:
@@ -236,50 +296,6 @@ def _list_protocols() -> None:
     for entry in PROTOCOLS.values():
         table.add_row(entry.name, entry.description, entry.used_for)
     stdout().print(table)
-
-
-def _check_outputs(paths: list[Path | None], overwrite: bool) -> None:
-    """Refuse before the work what would be refused after it."""
-    from irkd.files import refuse_existing
-
-    for path in paths:
-        if path is not None and str(path) != "-":
-            if path.is_dir():
-                raise IrkdError(f"{path} is a folder; name a file to write.")
-            refuse_existing(path, overwrite)
-
-
-def _labelled(values: list[str], option: str, form: str) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for value in values:
-        label, equals, rest = value.partition("=")
-        if not (label.strip() and equals and rest):
-            raise IrkdError(f"{option} {value!r}: expected {form}.")
-        result = _merge(result, {label.strip(): rest})
-    return result
-
-
-def _restored(values: list[str]) -> dict[str, str] | list[str]:
-    """Folders with labels where any has one, else as they stand."""
-    labelled = [value for value in values if "=" in value and not Path(value).exists()]
-    if labelled and len(labelled) < len(values):
-        raise IrkdError("--restored: give all folders a label (LABEL=DIR), or none.")
-    return _labelled(values, "--restored", "LABEL=DIR") if labelled else values
-
-
-def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    for label in second:
-        if label in first:
-            raise IrkdError(f"two rows would be called {label!r}. Give one another label.")
-    return {**first, **second}
-
-
-def _parse_tile(text: str) -> Any:
-    if text in ("auto", "off"):
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise IrkdError(f"--tile {text!r}: expected auto, off, or a number of pixels.")
-    return int(text)
 
 
 @contextmanager
@@ -297,51 +313,16 @@ def _following() -> Iterator[Any]:
         yield follow
 
 
-def _print(evaluation: Evaluation, *, aside: bool) -> None:
-    from irkd.report.tables import evaluation_notes, evaluation_table
-
-    # JSON on standard output must not be mixed with the table.
-    console = stderr() if aside else stdout()
-    if not console.is_terminal:
-        console.width = 200
-    console.print(evaluation_table(evaluation))
-    for line in evaluation_notes(evaluation):
-        console.print(line, markup=False, style="dim")
-
-
-def _write_csv(path: Path | None, records: Iterator[dict[str, Any]], overwrite: bool) -> None:
-    if path is None:
-        return
-    from irkd.files import write_text
-    from irkd.report.tables import csv_text
-
-    write_text(path, csv_text(records), overwrite=overwrite)
-
-
-def _curves(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
-    """The training logs of the models that are run directories, by label."""
-    from irkd.report.run_directory import LOG, RunDirectory
-
-    curves = {}
-    for row in evaluation.rows:
-        if row.kind == "model" and row.source is not None:
-            path = Path(row.source)
-            directory = path if path.is_dir() else path.parent
-            if (directory / LOG).is_file() and (path.is_dir() or path.stem == "student"):
-                curves[row.label] = RunDirectory.open(directory).log()
-    return curves
-
-
-def _complain(evaluation: Evaluation) -> None:
-    if not evaluation.failures:
-        return
-    from irkd.report.tables import failures_line
-
-    shown = [
-        f"{failure.label}: {failure.image}: {failure.reason}"
-        for failure in evaluation.failures[:_FAILURES_SHOWN]
-    ]
-    more = len(evaluation.failures) - len(shown)
-    if more:
-        shown.append(f"... and {more} more (all with --json)")
-    raise PartialFailure("\n".join([failures_line(evaluation), *shown]))
+@contextmanager
+def _going_on(resume_scores: Path | None) -> Iterator[None]:
+    """Where a run is stopped, say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if resume_scores is not None:
+            stderr().print(
+                f"The scores so far are in {resume_scores}; the same command goes on from them.",
+                markup=False,
+                soft_wrap=True,
+            )
+        raise

@@ -146,6 +146,41 @@ def result_folders(
     return {label: ResultFolder(path) for label, path in restored.items()}
 
 
+def result_folders_of_sets(
+    restored: Sequence[str | Path] | Mapping[str, str | Path | Sequence[str | Path]],
+    names: Sequence[str],
+) -> list[dict[str, ResultFolder]]:
+    """Folders of results by label, for each of several data sets called `names`.
+
+    A label with one folder has in it a folder of each data set's name; one with as many as there
+    are data sets has them in their order.
+    """
+    if not isinstance(restored, Mapping):
+        paths = [Path(path) for path in restored]
+        labels = unique_labels([path.resolve() for path in paths])
+        restored = dict(zip(labels, paths, strict=True))
+    found: list[dict[str, ResultFolder]] = [{} for _ in names]
+    for label, given in restored.items():
+        several = [given] if isinstance(given, str | Path) else list(given)
+        if len(several) == 1:
+            parent = Path(several[0])
+            several = [parent / name for name in names]
+            missing = [name for name in names if not (parent / name).is_dir()]
+            if missing:
+                raise IrkdError(
+                    f"{parent} holds no folder {missing[0]!r}. With several data sets, a folder of "
+                    f"results holds one for each ({', '.join(names)}); or give --restored "
+                    f"{label}=DIR once for each, in the order of --data."
+                )
+        if len(several) != len(names):
+            raise IrkdError(
+                f"{label} has {len(several)} folders of results for {len(names)} data sets."
+            )
+        for results, path in zip(found, several, strict=True):
+            results[label] = ResultFolder(path)
+    return found
+
+
 def _named_images(folder: Path) -> tuple[list[str], list[Path]]:
     if not folder.is_dir():
         raise IrkdError(f"{folder}: no such folder.")

@@ -78,12 +78,12 @@ def align(restored: NDArray[Any], reference: NDArray[Any]) -> AlignedPair:
     z *= float(np.vdot(x, z)) / energy
     homography = _homography(x, z)
     size = (x.shape[1], x.shape[0])
-    mask = cv2.warpPerspective(
+    mask: Any = cv2.warpPerspective(
         np.ones_like(z), homography, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     )
     if not mask.any():
         raise IrkdError("after alignment, restored image and reference do not overlap.")
-    warped = cv2.warpPerspective(
+    warped: Any = cv2.warpPerspective(
         z,
         homography,
         size,
@@ -102,7 +102,8 @@ def _homography(template: Plane, image: Plane) -> Plane:
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _ITERATIONS, 0)
     start = np.eye(3, dtype=np.float32)
     try:
-        _, found = cv2.findTransformECC(
+        # The stubs do not know that there may be no mask.
+        _, found = cv2.findTransformECC(  # type: ignore[call-overload]
             *grey, start, cv2.MOTION_HOMOGRAPHY, criteria, None, _SMOOTHING
         )
     except cv2.error as error:
@@ -112,4 +113,4 @@ def _homography(template: Plane, image: Plane) -> Plane:
         ) from error
     if not np.isfinite(found).all():
         raise IrkdError("it cannot be aligned to its reference: no finite homography was found.")
-    return found
+    return np.asarray(found, np.float32)

@@ -102,8 +102,9 @@ def _asymmetric(products: Plane) -> list[float]:
 @functools.cache
 def _shapes() -> tuple[Plane, Plane]:
     """Shape parameters 0.2 to 10, and E[|z|]^2 / E[z^2] for each."""
-    alpha = 0.2 + 0.001 * np.arange(9801)
-    return alpha, gamma(2 / alpha) ** 2 / (gamma(1 / alpha) * gamma(3 / alpha))
+    alpha: Plane = np.asarray(0.2 + 0.001 * np.arange(9801), np.float64)
+    table: Plane = gamma(2 / alpha) ** 2 / (gamma(1 / alpha) * gamma(3 / alpha))
+    return alpha, table
 
 
 def _shape(moments: float) -> float:

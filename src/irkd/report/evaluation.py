@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from irkd.metrics.catalogue import Metric
 from irkd.metrics.protocols import Protocol
+from irkd.report.intervals import mean_interval
 from irkd.report.strips import Strip
 
 Kind = Literal["degraded", "model", "restored"]
@@ -60,23 +61,24 @@ class Row:
 
         Infinite when all are; NaN without images.
         """
-        values = self._values(name)
-        finite = [value for value in values if math.isfinite(value)]
+        finite = self.finite(name)
         if finite:
             return statistics.fmean(finite)
-        return math.inf if values else math.nan
+        return math.inf if self.images else math.nan
 
     def std(self, name: str) -> float:
         """The sample standard deviation over images of the finite scores; NaN for fewer than 2."""
-        finite = [value for value in self._values(name) if math.isfinite(value)]
+        finite = self.finite(name)
         return statistics.stdev(finite) if len(finite) > 1 else math.nan
 
     def infinite(self, name: str) -> int:
         """How many images were left out of the mean because their score is infinite."""
-        return sum(math.isinf(value) for value in self._values(name))
+        return sum(math.isinf(image.scores[name]) for image in self.images)
 
-    def _values(self, name: str) -> list[float]:
-        return [image.scores[name] for image in self.images]
+    def finite(self, name: str) -> list[float]:
+        """The finite scores called `name`, in the images' order."""
+        values = (image.scores[name] for image in self.images)
+        return [value for value in values if math.isfinite(value)]
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,30 @@ class Evaluation:
             return math.nan
         return row.mean(name) - self.by_label[self.baseline].mean(name)
 
+    def paired_differences(self, row: Row, name: str) -> tuple[float, ...]:
+        """On each image that both have a finite score of, that of `row` minus the baseline's."""
+        if self.baseline is None or row.label == self.baseline:
+            return ()
+        other = {image.name: image.scores[name] for image in self.by_label[self.baseline].images}
+        differences = [
+            image.scores[name] - other[image.name] for image in row.images if image.name in other
+        ]
+        return tuple(value for value in differences if math.isfinite(value))
+
+    def interval(self, row: Row, name: str) -> tuple[float, float]:
+        """The 95 % bootstrap interval of the mean difference to the baseline, image by image.
+
+        NaN for the baseline itself, and for fewer than two images.
+        """
+        return mean_interval((self.paired_differences(row, name),))
+
+    def worst(self, row: Row, count: int) -> list[ImageScore]:
+        """The images of `row` with the worst scores of the first metric, the worst first."""
+        metric = self.metrics[0]
+        sign = 1 if metric.higher_is_better else -1
+        ordered = sorted(row.images, key=lambda image: sign * image.scores[metric.field])
+        return ordered[:count]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pictures, for JSON. Infinite and unknown numbers stand as floats."""
         return {
@@ -134,6 +160,7 @@ class Evaluation:
             "protocol_quantizes": self.protocol and self.protocol.quantize,
             "protocol_reason": self.protocol_reason or None,
             "metrics": [metric.field for metric in self.metrics],
+            "metric_details": {each.field: each.detail for each in self.metrics if each.detail},
             "baseline": self.baseline,
             "macs_height": self.size[0],
             "macs_width": self.size[1],
@@ -192,6 +219,8 @@ class Evaluation:
             record[f"{name}_std"] = row.std(name)
             record[f"{name}_infinite"] = row.infinite(name)
             record[f"{name}_difference"] = self.difference(row, name)
+            low, high = self.interval(row, name)
+            record[f"{name}_difference_low"], record[f"{name}_difference_high"] = low, high
         record["params_m"] = row.params_m
         record["macs_g"] = row.macs_g
         record["latency_ms"] = row.latency_ms

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from irkd.metrics.catalogue import Metric
 from irkd.report.evaluation import Evaluation, Row
+from irkd.report.sets import SetsEvaluation
 
 UNKNOWN = "-"
 
@@ -29,6 +30,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         table.add_column("±", justify="right", style="dim")
         if evaluation.baseline is not None:
             table.add_column("diff.", justify="right")
+            table.add_column("95 %", justify="right", style="dim", no_wrap=True)
     costs = any(row.kind == "model" for row in evaluation.rows)
     if costs:
         for title in ("params (M)", "MACs (G)", "latency (ms)"):
@@ -41,6 +43,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
             cells += [mean_cell(row, metric), number(row.std(metric.field), metric.digits)]
             if evaluation.baseline is not None:
                 cells.append(difference_cell(evaluation, row, metric))
+                cells.append(interval_cell(evaluation.interval(row, metric.field), metric))
         if costs:
             cells += [
                 number(row.params_m, 2),
@@ -62,6 +65,7 @@ def evaluation_notes(evaluation: Evaluation) -> list[str]:
         lines.append(f"Protocol: {chosen.name} ({chosen.description}){why}.")
     if evaluation.baseline is not None:
         lines.append(f"Difference (diff.): mean score minus that of {evaluation.baseline}.")
+        lines += interval_notes(evaluation)
     for metric in evaluation.metrics:
         infinite = {row.label: row.infinite(metric.field) for row in evaluation.rows}
         for label, times in infinite.items():
@@ -80,12 +84,57 @@ def evaluation_notes(evaluation: Evaluation) -> list[str]:
     if any(not metric.higher_is_better for metric in evaluation.metrics):
         names = [metric.title for metric in evaluation.metrics if not metric.higher_is_better]
         lines.append(f"{', '.join(names)}: lower is better.")
+    lines += [f"{each.title}: model {each.detail}." for each in evaluation.metrics if each.detail]
     lines += evaluation.notes
     lines.append(versions_line(evaluation.environment))
     return lines
 
 
-def failures_line(evaluation: Evaluation) -> str:
+def interval_notes(evaluation: Evaluation) -> list[str]:
+    """What the intervals of differences are, and where they say little."""
+    if evaluation.n < 2 or len(evaluation.rows) < 2:
+        return []
+    line = "95 %: bootstrap interval of the difference over paired images"
+    lines = [f"{line}; with so few of them it is too narrow." if evaluation.n < 10 else f"{line}."]
+    for metric in evaluation.metrics:
+        for row in evaluation.rows:
+            paired = len(evaluation.paired_differences(row, metric.field))
+            if row.label != evaluation.baseline and paired < evaluation.n:
+                lines.append(
+                    f"{row.label}: the interval of {metric.title} is of the {paired} images that "
+                    "both have a finite score of."
+                )
+    return lines
+
+
+def worst_table(evaluation: Evaluation, count: int) -> Table:
+    """The images with the worst scores of the first metric, row by row."""
+    metric = evaluation.metrics[0]
+    table = Table(title=f"worst images by {metric.title}", title_justify="left")
+    table.add_column("model", overflow="fold")
+    table.add_column("image", overflow="fold")
+    table.add_column(metric.title, justify="right")
+    if evaluation.baseline is not None:
+        table.add_column("diff.", justify="right")
+    other: dict[str, float] = {}
+    if evaluation.baseline is not None:
+        images = evaluation.by_label[evaluation.baseline].images
+        other = {image.name: image.scores[metric.field] for image in images}
+    for row in evaluation.rows:
+        for image in evaluation.worst(row, count):
+            score = image.scores[metric.field]
+            cells: list[str | Text] = [Text(row.label), Text(image.name)]
+            cells.append(number(score, metric.digits))
+            if evaluation.baseline is not None:
+                unknown = row.label == evaluation.baseline or image.name not in other
+                difference = math.nan if unknown else score - other[image.name]
+                cells.append(number(difference, metric.digits, sign=True))
+            table.add_row(*cells)
+        table.add_section()
+    return table
+
+
+def failures_line(evaluation: Evaluation | SetsEvaluation) -> str:
     count = len(evaluation.failures)
     missing = "1 score is missing" if count == 1 else f"{count} scores are missing"
     return f"{missing}; the means leave {'it' if count == 1 else 'them'} out."
@@ -106,6 +155,11 @@ def mean_cell(row: Row, metric: Metric) -> str:
 
 def difference_cell(evaluation: Evaluation, row: Row, metric: Metric) -> str:
     return number(evaluation.difference(row, metric.field), metric.digits, sign=True)
+
+
+def interval_cell(interval: tuple[float, float], metric: Metric) -> str:
+    low, high = (number(end, metric.digits, sign=True) for end in interval)
+    return UNKNOWN if UNKNOWN in (low, high) else f"{low} to {high}"
 
 
 def number(value: float | None, digits: int, *, sign: bool = False) -> str:
