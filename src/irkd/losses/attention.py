@@ -89,9 +89,9 @@ def reduce_positions(
 ) -> Tensor:
     """A feature map B x C x H x W as the B' x C x N maps that spatial attention runs on.
 
-    exact: all positions. pool: means over a grid of at most `pooled_side` squared cells. window: windows of at
-    most 8 x 8 positions that divide H and W evenly; B' counts them. auto: exact where there
-    are no more positions than that, else pool.
+    exact: all positions. pool: means over a grid of at most `pooled_side` squared cells. window:
+    windows of at most 8 x 8 positions that divide H and W evenly; B' counts them. auto: exact where
+    there are no more positions than in that grid, else pool.
     """
     height, width = features.shape[-2:]
     if mode == "auto":
