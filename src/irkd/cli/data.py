@@ -61,7 +61,7 @@ def inspect(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if str(json) != "-":
-        _print_report(report)
+        _print_report(report, pixels)
     write_json_result(json, _as_json(report), overwrite=overwrite)
     if report.faults:
         raise PartialFailure(
@@ -152,7 +152,7 @@ def make(
     stdout().print(f"{folder}: {count} pairs for {task}{kept}", markup=False)
 
 
-def _print_report(report: Inspection) -> None:
+def _print_report(report: Inspection, pixels: bool) -> None:
     from rich.markup import escape
 
     console = stdout()
@@ -186,12 +186,15 @@ def _print_report(report: Inspection) -> None:
             )
             for pair_of in shared.examples:
                 console.print("  " + " = ".join(pair_of), markup=False)
-        else:
+        elif shared.compared:
             console.print(
                 f"no clean image of {shared.first} is also in {shared.second} "
-                f"(compared by {shared.compared})",
+                f"(compared by {shared.by})",
                 markup=False,
             )
+        if shared.skipped:
+            hint = "unreadable" if pixels else "no files of their own; --pixels compares them"
+            console.print(f"{shared.skipped} clean images were not compared: {hint}")
     for remark in report.remarks:
         console.print(f"note: {remark}", markup=False)
 

@@ -153,7 +153,14 @@ _ENTRIES = (
             "There are two OTS: 72,135 pairs of 2,061 clear images (beta), and 313,950 of 8,970.",
         ),
     ),
-    DataSet("sots", "SOTS", "dehaze", "dehaze-ffa", "sots"),
+    DataSet(
+        "sots",
+        "SOTS",
+        "dehaze",
+        "dehaze-ffa",
+        "sots",
+        remarks=("Indoor and outdoor images of SOTS are reported apart: score them one by one.",),
+    ),
     DataSet("sots-indoor", "SOTS indoor", "dehaze", "dehaze-ffa", "sots_indoor", {"test": 500}),
     DataSet("sots-outdoor", "SOTS outdoor", "dehaze", "dehaze-ffa", "sots_outdoor", {"test": 500}),
     DataSet(
@@ -210,7 +217,11 @@ def published(source: object) -> tuple[str, str] | None:
 
 
 def combined(sets: list[DataSet]) -> DataSet | None:
-    """One set for several that are scored alike; None where they are not, or there are none."""
+    """One set for several that are scored alike; None where they are not, or there are none.
+
+    Sets that only train have no say in it.
+    """
+    sets = [each for each in sets if each.protocol] or sets
     if len({(each.task, each.protocol) for each in sets}) != 1:
         return None
     return sets[0] if len(sets) == 1 else replace(sets[0], name="", title=_titles(sets))

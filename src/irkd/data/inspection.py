@@ -19,9 +19,10 @@ from irkd.data.layouts import (
     CLEAN,
     FoundPair,
     Layout,
+    best_rule,
     check_folder,
-    choose_layout,
     images_below,
+    known_layout,
     open_matches,
     split_folders,
     splits_of,
@@ -163,8 +164,9 @@ def inspect_folder(
 
 
 def _open_parts(root: Path, layout: str) -> Iterator[_Part]:
-    for split in splits_of(root, layout):
-        chosen = choose_layout(root, layout, split)
+    known = known_layout(root, layout)
+    for split in splits_of(root, known):
+        chosen = known or best_rule(root, split)
         (folder, *others) = chosen.places(root, split)
         matches = open_matches(root, chosen, split)
         part = _Part(chosen, root if others or not folder.is_dir() else folder, split, matches)

@@ -21,13 +21,19 @@ _END = 4096
 
 @dataclass
 class SharedImages:
-    """Clean images of `first` that `second` has too; `examples` are paths of both."""
+    """Clean images of `first` that `second` has too; `examples` are paths of both.
+
+    `compared` and `skipped` count the images that were looked at, and those that were not since
+    they are no files of their own (or, by pixels, could not be read).
+    """
 
     first: str
     second: str
     count: int
     examples: list[tuple[str, str]]
-    compared: str
+    by: str
+    compared: int
+    skipped: int
 
 
 class CleanImages:
@@ -40,6 +46,7 @@ class CleanImages:
 
     def __init__(self, first: str, second: str, *, pixels: bool = False) -> None:
         self._names, self._pixels = (first, second), pixels
+        self._compared = self._skipped = 0
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.executescript(
             f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA temp_store = FILE;"
@@ -50,7 +57,7 @@ class CleanImages:
 
     def add(self, side: int, root: Path, pair: FoundPair, reader: PairReader) -> None:
         """The reference of `pair`, once, to group 0 or 1."""
-        path = os.fsencode(root / pair.reference)
+        path = os.fsencode(os.path.join(root, pair.reference))
         known = self._database.execute(
             "SELECT 1 FROM image WHERE side = ? AND path = ?", (side, path)
         )
@@ -61,7 +68,10 @@ class CleanImages:
         else:
             file = reader.reference_file(root, pair)
             mark = None if file is None else _size_mark(path)
-        if mark is not None:
+        if mark is None:
+            self._skipped += 1
+        else:
+            self._compared += 1
             values = (side, path, os.fsencode(pair.reference), mark)
             self._database.execute("INSERT INTO image VALUES (?, ?, ?, ?)", values)
 
@@ -79,9 +89,8 @@ class CleanImages:
             f" WHERE a.side = 0 AND b.side = 1 GROUP BY a.mark ORDER BY a.shown LIMIT {_EXAMPLES}"
         )
         examples = [(os.fsdecode(first), os.fsdecode(second)) for first, second in rows]
-        return SharedImages(
-            *self._names, int(count), examples, "pixels" if self._pixels else "files"
-        )
+        by = "pixels" if self._pixels else "files"
+        return SharedImages(*self._names, int(count), examples, by, self._compared, self._skipped)
 
     def close(self) -> None:
         self._database.close()

@@ -52,7 +52,7 @@ def decode_image(encoded: bytes, name: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., 2::-1])
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path | str) -> tuple[int, int]:
     """(height, width) from the file's header, without decoding the pixels.
 
     Raises IrkdError as `read_image` does, as far as the header tells.
@@ -65,7 +65,7 @@ def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
     return _header_size(io.BytesIO(encoded), name)
 
 
-def _header_size(source: Path | io.BytesIO, name: str) -> tuple[int, int]:
+def _header_size(source: Path | str | io.BytesIO, name: str) -> tuple[int, int]:
     from PIL import Image
 
     try:
@@ -87,7 +87,8 @@ def _header_size(source: Path | io.BytesIO, name: str) -> tuple[int, int]:
 
 def is_image_name(name: str) -> bool:
     """Whether a file name looks like an image; hidden files never do."""
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+    name = name[name.rfind("/") + 1 :]
+    return not name.startswith(".") and name[name.rfind(".") :].lower() in SUFFIXES
 
 
 def _decode(encoded: bytes) -> Any:

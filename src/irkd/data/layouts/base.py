@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -68,14 +69,15 @@ class PairReader:
 
     def degraded_size(self, root: Path, pair: FoundPair) -> Size:
         """(height, width), from the file's header."""
-        return image_size(root / pair.degraded)
+        # Paths as texts: millions of them are made here.
+        return image_size(os.path.join(root, pair.degraded))
 
     def reference_size(self, root: Path, pair: FoundPair) -> Size:
-        return image_size(root / pair.reference)
+        return image_size(os.path.join(root, pair.reference))
 
-    def reference_file(self, root: Path, pair: FoundPair) -> Path | None:
+    def reference_file(self, root: Path, pair: FoundPair) -> str | None:
         """The file that holds the reference image and nothing else; None where there is none."""
-        return root / pair.reference
+        return os.path.join(root, pair.reference)
 
 
 @dataclass(frozen=True, kw_only=True)

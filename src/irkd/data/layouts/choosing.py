@@ -25,6 +25,7 @@ from irkd.registry import suggestion
 
 AUTO = "auto"
 CLEAN = "clean"
+_SPLITS: tuple[Split, ...] = ("train", "test")
 # Names that are tried when several stem rules could hold.
 _SAMPLE_FOLDERS = 50
 _SAMPLE_NAMES = 1000
@@ -67,7 +68,8 @@ def find_pairs(root: Path, *, layout: str = AUTO, split: Split = "test") -> Foun
     if not chosen.has_references:
         raise IrkdError(
             f"{root} (layout {chosen.name}) holds degraded images without references. Score them "
-            "with metrics that need none: irkd evaluate --images DIR --metrics piqe."
+            "with metrics that need none (irkd evaluate --images DIR --metrics piqe), or by what a "
+            "detector finds (--ground-truth)."
         )
     part, place = chosen.place(root, split)
     matches = open_matches(root, chosen, part)
@@ -100,6 +102,11 @@ def open_matches(root: Path, layout: Layout, split: Split | None) -> Matches:
 
 def choose_layout(root: Path, layout: str = AUTO, split: Split | None = None) -> Layout:
     """The layout called `layout`, or with "auto" the one that the folder is arranged by."""
+    return known_layout(root, layout) or best_rule(root, split)
+
+
+def known_layout(root: Path, layout: str = AUTO) -> Layout | None:
+    """The layout called `layout`, or with "auto" the one whose signature the folder has, if any."""
     check_layout(layout)
     check_folder(root)
     if layout != AUTO:
@@ -111,18 +118,13 @@ def choose_layout(root: Path, layout: str = AUTO, split: Split | None = None) ->
             f"{root} holds what layouts {names} describe. Name a folder that has only one of them, "
             f"or choose: layout {known[0].name}."
         )
-    if known:
-        return known[0]
-    folder = PAIRED.place(root, split)[1] if split else root
-    return _best_rule(root, folder)
+    return known[0] if known else None
 
 
-def splits_of(root: Path, layout: str = AUTO) -> list[Split | None]:
+def splits_of(root: Path, layout: Layout | None) -> list[Split | None]:
     """The splits that the folder tells apart, or None alone where it holds one heap."""
-    check_layout(layout)
-    check_folder(root)
-    known = recognised(root) if layout == AUTO else [layouts()[layout]]
-    return [*(known[0] if known else PAIRED).parts(root)] or [None]
+    parts = (layout or PAIRED).parts(root)
+    return [split for split in _SPLITS if split in parts] or [None]
 
 
 def recognised(root: Path) -> list[Layout]:
@@ -131,8 +133,9 @@ def recognised(root: Path) -> list[Layout]:
     return [layout for layout in layouts().values() if layout.signature(glance)]
 
 
-def _best_rule(root: Path, folder: Path) -> Layout:
+def best_rule(root: Path, split: Split | None) -> Layout:
     """The generic layout that matches most of a sample of files; `paired` where none does."""
+    folder = PAIRED.place(root, split)[1] if split else root
     rules = _generic()
     hits: Counter[str] = Counter()
     left = _SAMPLE_NAMES
@@ -249,10 +252,12 @@ __all__ = [
     "CLEAN",
     "Found",
     "FoundPair",
+    "best_rule",
     "check_folder",
     "check_layout",
     "choose_layout",
     "find_pairs",
+    "known_layout",
     "layouts",
     "open_matches",
     "recognised",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Listed(SideFolders):
             degraded = joined(folder, columns[self.degraded_column])
             reference = joined(folder, columns[1 - self.degraded_column])
             name = stem_of(degraded)
-            there = [(root / side).is_file() for side in (degraded, reference)]
+            there = [os.path.isfile(os.path.join(root, side)) for side in (degraded, reference)]
             if there[0]:
                 yield Degraded(reference, degraded, name)
             else:

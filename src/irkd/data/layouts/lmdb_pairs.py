@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ from irkd.errors import IrkdError
 
 _ENDING = ".lmdb"
 _META = "meta_info.txt"
+_MOST_OPEN = 64
+_environments: dict[Path, Any] = {}
+_lock = threading.RLock()
 
 
 class Databases(PairReader):
@@ -49,22 +52,38 @@ class Databases(PairReader):
 
 def _stored(root: Path, path: str) -> bytes:
     database, _, key = path.partition(f"{_ENDING}/")
-    # An environment must not be used by a process forked after it was opened.
-    environment = _open(root / f"{database}{_ENDING}", os.getpid())
-    with environment.begin() as transaction:
+    with _lock, _open(root / f"{database}{_ENDING}").begin() as transaction:
         value: bytes | None = transaction.get(key.encode("utf-8", "surrogateescape"))
     if value is None:
         raise IrkdError(f"{root / path}: {_META} names it, but the database does not hold it.")
     return value
 
 
-@lru_cache(maxsize=64)
-def _open(folder: Path, process: int) -> Any:
-    lmdb = _package()
-    try:
-        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
-    except lmdb.Error as error:
-        raise IrkdError(f"{folder}: not a readable LMDB database ({error}).") from error
+def _open(folder: Path) -> Any:
+    if folder not in _environments:
+        lmdb = _package()
+        if len(_environments) >= _MOST_OPEN:
+            _close_all()
+        try:
+            _environments[folder] = lmdb.open(
+                str(folder), readonly=True, lock=False, readahead=False, meminit=False
+            )
+        except lmdb.Error as error:
+            raise IrkdError(f"{folder}: not a readable LMDB database ({error}).") from error
+    return _environments[folder]
+
+
+def _close_all() -> None:
+    with _lock:
+        for environment in _environments.values():
+            environment.close()
+        _environments.clear()
+
+
+# An environment is of no use to a process forked after it was opened, and keeps it from opening
+# its own: both open theirs anew.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_close_all)
 
 
 def _package() -> Any:

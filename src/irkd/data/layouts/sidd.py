@@ -40,7 +40,7 @@ class FramesAndBlocks(PairReader):
         match = _BLOCK.fullmatch(pair.reference)
         return _block_size(root, match) if match else super().reference_size(root, pair)
 
-    def reference_file(self, root: Path, pair: FoundPair) -> Path | None:
+    def reference_file(self, root: Path, pair: FoundPair) -> str | None:
         return None if _BLOCK.fullmatch(pair.reference) else super().reference_file(root, pair)
 
 

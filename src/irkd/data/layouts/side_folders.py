@@ -74,18 +74,16 @@ class SideFolders(Layout):
         self, root: Path, degraded: Path, reference: Path, *, by_name: bool = False
     ) -> Iterator[Entry]:
         """The images of two such folders; `by_name`: their names may tell the split."""
-        where = relative(degraded.parent, root)
+        where, below = relative(degraded.parent, root), relative(reference, root)
         for path, parent, stem in _images(reference):
             key = self.reference_key(stem)
-            if key is not None:
-                yield Reference(
-                    joined(where, self._key(parent, key)), joined(relative(reference, root), path)
-                )
-            else:
-                yield Reference(f"\0{path}", joined(relative(reference, root), path))
+            # A key that no degraded image has keeps a file of no pair among the unmatched.
+            key = f"\0{path}" if key is None else joined(where, self._key(parent, key))
+            yield Reference(key, joined(below, path))
+        below = relative(degraded, root)
         for path, parent, stem in _images(degraded):
             key = self.degraded_key(stem)
-            full = joined(relative(degraded, root), path)
+            full = joined(below, path)
             name = joined(where, joined(parent, stem))
             if key is None:
                 yield Degraded(f"\1{path}", full, name)
