@@ -305,12 +305,13 @@ def test_a_stopped_run_goes_on(folder, model, monkeypatch):
 
 def test_scores_of_anything_else_are_not_taken(folder, model, monkeypatch):
     keep = folder / "kept.jsonl"
-    request = {"data": folder / "small", "resume_scores": keep, "device": "cpu"}
+    same = {"data": folder / "small", "protocol": "rgb", "device": "cpu"}
+    request = {**same, "resume_scores": keep}
     restored = {"gauss": folder / "gauss" / "small"}
     evaluate(model, **request, restored=restored)
     calls = count_restorations(monkeypatch)
     for change in ({"protocol": "y-matlab"}, {"metrics": ["ssim"]}, {"tile": 32}):
-        evaluate(model, **request, **change)
+        evaluate(model, **(request | change))
         assert len(calls) == 2
         calls.clear()
     # Other weights under the same name.
@@ -325,7 +326,7 @@ def test_scores_of_anything_else_are_not_taken(folder, model, monkeypatch):
     write(folder / "gauss" / "small" / "0.png", np.zeros((48, 64, 3), np.uint8))
     write(folder / "small" / "input" / "1.png", np.zeros((48, 64, 3), np.uint8))
     kept = evaluate(**request, restored=restored)
-    fresh = evaluate(data=folder / "small", restored=restored, device="cpu")
+    fresh = evaluate(**same, restored=restored)
     assert scores(kept) == scores(fresh)
     # What is left is the degraded image 0.
     assert any("1 score was taken" in note for note in kept.notes)

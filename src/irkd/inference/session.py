@@ -227,7 +227,6 @@ class Session:
             )
         facts = {
             "data": job.images.name,
-            "task": job.images.task,
             "protocol": job.protocol and (job.protocol.name, job.protocol.description),
             "metrics": [(metric.name, metric.package, metric.detail) for metric in self.metrics],
             "tile": self.tile,
