@@ -20,7 +20,7 @@ demo: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh demo.sh
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
