@@ -233,7 +233,9 @@ class NAFNet(nn.Module):
             x = down(x)
         x = self.middle_blks(x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = decoder(_upsampled(up, x, skips.pop()))
+            # In two steps: the lower level's features are gone before the stage needs memory.
+            x = _upsampled(up, x, skips.pop())
+            x = decoder(x)
         return (self.ending(x) + padded)[..., :height, :width]
 
     def taps(self) -> dict[str, Tap]:

@@ -27,6 +27,13 @@ class Normalisation:
         eps = length.new_tensor(self.eps)
         return centred.mul_(torch.addcmul(eps, length, length, value=1 / len(self.weight)).rsqrt_())
 
+    def whole(self, pixels: Tensor) -> Tensor:
+        """The normalised pixels, weight and bias applied."""
+        normal = self(pixels)
+        if self._few:
+            torch.addcmul(self.bias, normal, self.weight, out=normal)
+        return normal
+
     def folded(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Matrix C' x C and bias of the linear layer that follows, to be applied to the result."""
         if not self._few:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,16 @@ from torch import Tensor, nn
 from irkd.models.base import Assumption, Family, NetworkSpec, on_reference_path
 from irkd.models.four_levels import expansion_factor
 from irkd.models.layers import channels_last, children_of
+from irkd.models.strips import each_image, in_strips
 from irkd.models.taps import Role, Tap
+from irkd.models.uformer_bands import BandAttention, StripFeedForward
+from irkd.models.uformer_windows import (
+    Reorder,
+    WindowAttention,
+    boundary_masks,
+    shift_mask,
+    window_plan,
+)
 
 # Four encoder levels, the middle, four decoder levels.
 ENCODER = ("encoderlayer_0", "encoderlayer_1", "encoderlayer_2", "encoderlayer_3")
@@ -28,9 +36,6 @@ STAGES = (*ENCODER, "conv", "decoderlayer_0", "decoderlayer_1", "decoderlayer_2"
 LEVEL_OF_STAGE = (0, 1, 2, 3, 4, 3, 2, 1, 0)
 # Channels over embed_dim. The decoder works on its input and the skip, concatenated.
 WIDTH_OF_STAGE = (1, 2, 4, 8, 16, 16, 8, 4, 2)
-
-# Fused attention on CUDA takes at most 65535 windows in one call.
-WINDOWS_AT_ONCE = 32768
 
 
 class UformerSpec(NetworkSpec):
@@ -113,185 +118,6 @@ def windows_of(img_size: int, win_size: int) -> tuple[int, ...]:
     return tuple(min(win_size, img_size // 2**level) for level in range(5))
 
 
-class WindowAttention(nn.Module):
-    """Multi-head self-attention inside windows, with a learned bias per relative position."""
-
-    relative_position_index: Tensor
-
-    def __init__(self, channels: int, window: int, heads: int, qkv_bias: bool) -> None:
-        super().__init__()
-        self.heads = heads
-        self.scale = (channels // heads) ** -0.5
-        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer("relative_position_index", relative_positions(window))
-        self.register_load_state_dict_pre_hook(_keep_relative_positions)
-        self.qkv = nn.ModuleDict(
-            {
-                "to_q": nn.Linear(channels, channels, bias=qkv_bias),
-                "to_kv": nn.Linear(channels, 2 * channels, bias=qkv_bias),
-            }
-        )
-        self.proj = nn.Linear(channels, channels)
-
-    def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
-        """As the paper writes it: B x rows x columns x pixels x C to the same.
-
-        `mask`: rows x columns x pixels x pixels to add to the scores, or None.
-        """
-        query, key, value = self._heads(windows)
-        scores = (query * self.scale) @ key.mT + self._bias()
-        if mask is not None:
-            scores = scores + mask.unsqueeze(2)
-        attended = scores.softmax(-1) @ value
-        return self.proj(attended.transpose(-3, -2).flatten(-2))
-
-    def by_groups(self, windows: Tensor, groups: Sequence[WindowGroup], masks: Tensor) -> Tensor:
-        """The same for windows x pixels x C of which each group shares one of the masks."""
-        query, key, value = self._heads(windows)
-        bias = self._bias()
-        parts = []
-        for start, stop, kind in groups:
-            added = (bias + masks[kind] if kind else bias).to(query.dtype)
-            part = slice(start, stop)
-            if added.requires_grad:
-                # No fused kernel on a CPU returns a gradient for the bias.
-                scores = (query[part] * self.scale) @ key[part].mT + added
-                attended = scores.softmax(-1) @ value[part]
-            else:
-                attended = F.scaled_dot_product_attention(
-                    query[part], key[part], value[part], added[None], scale=self.scale
-                )
-            parts.append(attended.transpose(1, 2).flatten(2))
-        return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts))
-
-    def _heads(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value, ... x heads x pixels x channels of a head."""
-        query = self.qkv["to_q"](windows).unflatten(-1, (self.heads, -1))
-        key_value = self.qkv["to_kv"](windows).unflatten(-1, (2, self.heads, -1))
-        key, value = key_value.unbind(-3)
-        return query.transpose(-3, -2), key.transpose(-3, -2), value.transpose(-3, -2)
-
-    def _bias(self) -> Tensor:
-        """Heads x pixels x pixels."""
-        index = self.relative_position_index
-        pairs = self.relative_position_bias_table.index_select(0, index.flatten())
-        return pairs.T.unflatten(1, index.shape).contiguous()
-
-
-def relative_positions(window: int) -> Tensor:
-    """For a query pixel (row) and a key pixel (column) of a window, their row in the bias table."""
-    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-    y, x = y.flatten(), x.flatten()
-    rows = y[:, None] - y + window - 1
-    columns = x[:, None] - x + window - 1
-    return rows * (2 * window - 1) + columns
-
-
-def _keep_relative_positions(
-    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: object
-) -> None:
-    # A constant of the window's size: weights may lack it, and cannot change it.
-    state_dict[f"{prefix}relative_position_index"] = module.relative_position_index
-
-
-class WindowGroup(NamedTuple):
-    """Windows `start` to `stop` share the mask number `kind`; see `boundary_masks`."""
-
-    start: int
-    stop: int
-    kind: int
-
-
-class WindowPlan(NamedTuple):
-    """How pixels become windows: `order` lists the pixels window by window.
-
-    `inverse` brings them back.
-    """
-
-    order: Tensor
-    inverse: Tensor
-    groups: tuple[WindowGroup, ...]
-
-
-# 10 of them are in use for images of one size.
-@lru_cache(maxsize=32)
-def window_plan(
-    batch: int, height: int, width: int, window: int, shift: int, device: torch.device
-) -> WindowPlan:
-    """Cut images of the size, rolled by -shift, into windows; those that share a mask together.
-
-    One gather then does the work of rolling twice and cutting.
-    """
-    # Tensors made in inference mode could not be used for training later.
-    with torch.inference_mode(False), torch.no_grad():
-        pixels = torch.arange(batch * height * width, dtype=torch.int32, device=device)
-        pixels = pixels.view(batch, height, width).roll((-shift, -shift), (1, 2))
-        grid = pixels.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3)
-        # Only the last row and column hold pixels from both sides of the image.
-        kinds = {0: grid}
-        if shift:
-            kinds = {
-                0: grid[:, :-1, :-1],
-                1: grid[:, -1:, :-1],
-                2: grid[:, :-1, -1:],
-                3: grid[:, -1:, -1:],
-            }
-        groups = []
-        first = 0
-        for kind, part in kinds.items():
-            end = first + part.shape[:3].numel()
-            for start in range(first, end, WINDOWS_AT_ONCE):
-                groups.append(WindowGroup(start, min(start + WINDOWS_AT_ONCE, end), kind))
-            first = end
-        order = torch.cat([part.flatten() for part in kinds.values()])
-        inverse = torch.empty_like(order)
-        inverse[order.long()] = torch.arange(len(order), dtype=torch.int32, device=device)
-    return WindowPlan(order, inverse, tuple(groups))
-
-
-@lru_cache(maxsize=32)
-def boundary_masks(window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """4 x pixels x pixels: -100 between pixels of a window that only the roll made neighbours.
-
-    For windows away from the end of the image (all zero), in its last row, its last column, and
-    in both.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        beyond = torch.arange(window, device=device) >= window - shift
-        row, column = beyond.repeat_interleave(window), beyond.repeat(window)
-        rows_differ, columns_differ = row[:, None] != row, column[:, None] != column
-        neither = torch.zeros_like(rows_differ)
-        kinds = torch.stack([neither, rows_differ, columns_differ, rows_differ | columns_differ])
-        return kinds.to(dtype) * -100
-
-
-def shift_mask(tokens: Tensor, window: int, shift: int) -> Tensor:
-    """`boundary_masks` for every window of B x H x W x C: rows x columns x pixels x pixels."""
-
-    def regions(size: int) -> Tensor:
-        position = torch.arange(size, device=tokens.device)
-        return (position >= size - window).to(tokens.dtype) + (position >= size - shift)
-
-    labels = 3 * regions(tokens.shape[1])[:, None] + regions(tokens.shape[2])
-    labels = F.pixel_unshuffle(labels[None], window).permute(1, 2, 0)
-    return (labels[..., None] != labels[..., None, :]).to(tokens.dtype) * -100
-
-
-class _Reorder(torch.autograd.Function):
-    """Rows of a matrix in another order; its gradient is a gather as well, not a scatter."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(order, inverse)
-        return rows.index_select(0, order)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        order, inverse = ctx.saved_tensors
-        return _Reorder.apply(gradients[0], inverse, order), None, None
-
-
 class LocallyEnhancedFeedForward(nn.Module):
     """LeFF: B x H x W x C to the same, with a depthwise convolution between its two layers."""
 
@@ -308,6 +134,9 @@ class LocallyEnhancedFeedForward(nn.Module):
         hidden = self.dwconv(self.linear1(tokens).permute(0, 3, 1, 2))
         return self.linear2(hidden.permute(0, 2, 3, 1))
 
+    def layers(self) -> tuple[nn.Linear, nn.Conv2d, nn.Linear]:
+        return self.linear1[0], self.dwconv[0], self.linear2[0]  # type: ignore[return-value]
+
 
 class FeedForward(nn.Module):
     """B x H x W x C to the same, each pixel by itself."""
@@ -319,6 +148,9 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(tokens)))
+
+    def layers(self) -> tuple[nn.Linear, None, nn.Linear]:
+        return self.fc1, None, self.fc2
 
 
 class DropPath(nn.Module):
@@ -367,6 +199,8 @@ class LeWinBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, features: Tensor) -> Tensor:
+        if in_strips(features) and not self.training:
+            return self._in_strips(features)
         # Contiguous where the features are channels-last.
         tokens = features.permute(0, 2, 3, 1)
         # Graphs for all sizes must hold the shapes' arithmetic, which a plan does not.
@@ -375,6 +209,17 @@ class LeWinBlock(nn.Module):
         tokens = tokens + self.drop_path(attend(self.norm1(tokens)))
         tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
         return tokens.permute(0, 3, 1, 2)
+
+    def _in_strips(self, features: Tensor) -> Tensor:
+        modulator = None if self.modulator is None else self.modulator.weight
+        attention = BandAttention(self.norm1, self.attn, modulator, self.window, self.shift)
+        feed_forward = StripFeedForward(self.norm2, *self.mlp.layers())
+
+        def run(image: Tensor, out: Tensor) -> None:
+            attention(image, out)
+            feed_forward(out)
+
+        return each_image(features, run)
 
     def _attend_by_definition(self, tokens: Tensor) -> Tensor:
         window, shift = self.window, self.shift
@@ -393,12 +238,12 @@ class LeWinBlock(nn.Module):
         batch, height, width, channels = tokens.shape
         window, shift = self.window, self.shift
         plan = window_plan(batch, height, width, window, shift, tokens.device)
-        rows = _Reorder.apply(tokens.reshape(-1, channels), plan.order, plan.inverse)
+        rows = Reorder.apply(tokens.reshape(-1, channels), plan.order, plan.inverse)
         windows = self._modulated(rows.view(-1, window**2, channels))
         bias = self.attn.relative_position_bias_table
         masks = boundary_masks(window, shift, tokens.device, bias.dtype)
         attended = self.attn.by_groups(windows, plan.groups, masks)
-        rows = _Reorder.apply(attended.view(-1, channels), plan.inverse, plan.order)
+        rows = Reorder.apply(attended.view(-1, channels), plan.inverse, plan.order)
         return rows.view(batch, height, width, channels)
 
     def _modulated(self, windows: Tensor) -> Tensor:
@@ -453,8 +298,9 @@ class Uformer(nn.Module):
             x = self.get_submodule(f"dowsample_{i}")(x)
         x = self.conv(x)
         for i, stage in enumerate(STAGES[5:]):
-            up = self.get_submodule(f"upsample_{i}")(x)
-            x = self.get_submodule(stage)(torch.cat([up, skips.pop()], 1))
+            # In two steps: the lower level's features are gone before the stage needs memory.
+            x = torch.cat([self.get_submodule(f"upsample_{i}")(x), skips.pop()], 1)
+            x = self.get_submodule(stage)(x)
         x = self.output_proj(x)
         return x + images if self.spec.dd_in == 3 else x
 
