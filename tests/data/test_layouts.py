@@ -1,6 +1,8 @@
 """Published data sets, in the layouts that their authors and others give them."""
 
+import re
 import sys
+from pathlib import Path
 
 import cv2
 import data_set_trees as trees
@@ -418,3 +420,18 @@ def test_names_that_are_no_text_are_read(tmp_path):
         path = write(tmp_path / folder / "a.png", value)
         path.rename(path.parent / "b\udcff.png")
     assert values(open_pairs(tmp_path)) == [(1, 101)]
+
+
+def test_the_example_of_the_documents_is_a_layout(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    module = {}
+    exec(code, module)
+    (added,) = module["LAYOUTS"]
+    known = {**layouts(), added.name: added}
+    monkeypatch.setattr("irkd.data.layouts.choosing.layouts", lambda: known)
+    write(tmp_path / "synthetic" / "a.jpg", 1)
+    write(tmp_path / "gt" / "a.jpg", 101)
+    source = open_pairs(tmp_path)
+    assert source.layout == "snow100k"
+    assert values(source) == [(1, 101)]

@@ -108,18 +108,29 @@ def test_validation_follows_the_data_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = _gopro(tmp_path / "data"), tmp_path / "run"
+    for blur in list(root.rglob("blur")):
+        blur.rename(blur.parent / "blur_gamma")
     settings = ["student.width=4", "training.patch=16", "training.batch_size=1"]
     with pytest.raises(SystemExit) as end:
         main(
             [
                 *("train", "--preset", "demo", "--role", "student", "--task", "deblur"),
-                *("--data", str(root), "--out", str(out), "--steps", "1", "--device", "cpu"),
+                *(
+                    "--data",
+                    str(root),
+                    "--layout",
+                    "gopro-gamma",
+                    "--out",
+                    str(out),
+                    "--steps",
+                    "1",
+                ),
                 *(word for setting in settings for word in ("--set", setting)),
             ]
         )
     assert end.value.code == 0
     shown = capsys.readouterr()
-    reason = "what published figures on GoPro follow"
+    reason = "what published figures on GoPro (gamma) follow"
     assert f"protocol rgb-matlab3d: {reason}" in shown.out + shown.err
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["protocol"], manifest["protocol_reason"]) == ("rgb-matlab3d", reason)

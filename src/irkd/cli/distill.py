@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def distill(
     preset: options.PresetOption = None,
     data: options.DataOption = None,
+    layout: options.LayoutOption = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +92,7 @@ def distill(
         {
             "methods": methods,
             "data.train": data,
+            "data.layout": layout,
             "teacher.weights": teacher,
             "task": task,
             **options.length(steps, epochs),

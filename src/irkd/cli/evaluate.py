@@ -87,12 +87,18 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option(help="derain, deblur, dehaze or denoise; by default the models'.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="How the folder of pairs is arranged.")] = "auto",
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="How the folder of pairs is arranged: auto (found out), or a name of `irkd data"
+            " layouts`."
+        ),
+    ] = "auto",
     protocol: Annotated[
         str | None,
         typer.Option(
             help="Which pixels and which SSIM, by name; `list` shows all. By default that of the"
-            " task's papers, and rgb for built-in images."
+            " data set's published figures, else of the task's papers; rgb for built-in images."
         ),
     ] = None,
     metrics: Annotated[

@@ -20,6 +20,13 @@ DataOption = Annotated[
     str | None,
     typer.Option("--data", help="A folder of pairs. Without it: the built-in procedural set."),
 ]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="How the folder is arranged: auto (found out), or a name of `irkd data layouts`.",
+    ),
+]
 TaskOption = Annotated[
     str | None,
     typer.Option(

@@ -17,6 +17,7 @@ def train(
         str, typer.Option("--role", help="Which of the preset's networks: teacher or student.")
     ] = "student",
     data: options.DataOption = None,
+    layout: options.LayoutOption = None,
     task: options.TaskOption = None,
     settings: options.SetOption = None,
     steps: options.StepsOption = None,
@@ -39,6 +40,7 @@ def train(
         {
             "methods": None if resume else [{"name": "none"}],
             "data.train": data,
+            "data.layout": layout,
             "task": task,
             **options.length(steps, epochs),
             "training.precision": precision,

@@ -31,7 +31,9 @@ class DataSection(Section):
         description="a folder, `photographs` (built in), `none`, or `auto`: the folder's test split"
         " where it has one, else pairs held out of it; `photographs` for procedural training",
     )
-    layout: str = Field("auto", description="how the folder is laid out")
+    layout: str = Field(
+        "auto", description="how the folder is arranged: auto, or a name of `irkd data layouts`"
+    )
     repeat: int = Field(1, ge=1, description="crops taken from each pair in one epoch")
     workers: int = Field(0, ge=0, description="processes that load data; 0 loads in the trainer's")
     count: int = Field(400, ge=1, description="images of the procedural set")
@@ -133,7 +135,7 @@ class EvaluationSection(Section):
     """How validation and `irkd evaluate` score by default."""
 
     protocol: str | None = Field(
-        default=None, description="a named protocol; null: the task's default"
+        default=None, description="a named protocol; null: the data set's, or else the task's"
     )
     metrics: tuple[str, ...] = ("psnr", "ssim")
 
