@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -178,6 +180,22 @@ def test_layouts_are_listed(capsys):
 def test_data_sets_and_layouts_name_what_there_is():
     assert {layout.data_set for layout in layouts().values()} - {None} <= set(DATA_SETS)
     assert {each.protocol for each in DATA_SETS.values()} - {None} <= set(PROTOCOLS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_names_that_are_no_text_are_shown(tmp_path, capfd):
+    path = write(tmp_path / "input" / "a.png")
+    path.rename(path.parent / "b\udcff.png")
+    write(tmp_path / "input" / "1.png")
+    write(tmp_path / "target" / "1.png")
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "irkd", "data", "inspect", str(tmp_path), "--json", str(report)],
+        capture_output=True,
+        check=True,
+    )
+    assert b"1 degraded images without a reference" in done.stdout
+    assert json.loads(report.read_text())["unmatched_degraded_count"] == 1
 
 
 class Listing:

@@ -338,6 +338,26 @@ def test_ots_without_its_second_archive(tmp_path):
         open_pairs(root)
 
 
+@pytest.mark.parametrize("stem", ["1400_1", "0001_0.8_0.2", "901_1"])
+@pytest.mark.parametrize("sides", [("hazy", "GT"), ("rainy_image", "ground_truth")])
+def test_references_copied_under_the_degraded_names_are_plain_pairs(tmp_path, stem, sides):
+    for side, value in zip(sides, (1, 101), strict=True):
+        write(tmp_path / side / f"{stem}.png", value)
+    source = open_pairs(tmp_path)
+    assert source.layout == "paired"
+    assert values(source) == [(1, 101)]
+
+
+@pytest.mark.parametrize("case", ["rain1400", "gopro", "rain200h", "did_mdn", "restormer", "spa"])
+def test_a_folder_around_all_of_it_keeps_the_splits_apart(tmp_path, case):
+    make, layout, train, test = CASES[case]
+    make(tmp_path / "archive" / "inner")
+    for split, expected in (("train", train), ("test", test)):
+        source = open_pairs(tmp_path / "archive", split=split)
+        assert source.layout == layout
+        assert names(source) == [f"inner/{name}" for name in expected]
+
+
 def test_rtts_has_no_pairs(tmp_path):
     root = trees.rtts(tmp_path / "data")
     assert choose_layout(root).name == choose_layout(root / "RTTS").name == "rtts"

@@ -114,17 +114,9 @@ def test_validation_follows_the_data_set(
     with pytest.raises(SystemExit) as end:
         main(
             [
-                *("train", "--preset", "demo", "--role", "student", "--task", "deblur"),
-                *(
-                    "--data",
-                    str(root),
-                    "--layout",
-                    "gopro-gamma",
-                    "--out",
-                    str(out),
-                    "--steps",
-                    "1",
-                ),
+                *("train", "--preset", "demo", "--role", "student", "--task", "denoise"),
+                *("--data", str(root), "--layout", "gopro-gamma"),
+                *("--out", str(out), "--steps", "1"),
                 *(word for setting in settings for word in ("--set", setting)),
             ]
         )
@@ -132,5 +124,6 @@ def test_validation_follows_the_data_set(
     shown = capsys.readouterr()
     reason = "what published figures on GoPro (gamma) follow"
     assert f"protocol rgb-matlab3d: {reason}" in shown.out + shown.err
+    assert "GoPro (gamma) is for deblur; the preset trains denoise" in shown.out + shown.err
     manifest = json.loads((out / "manifest.json").read_text())
     assert (manifest["protocol"], manifest["protocol_reason"]) == ("rgb-matlab3d", reason)

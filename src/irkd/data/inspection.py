@@ -301,7 +301,7 @@ def _inspect_clean(root: Path, progress: Progress | None) -> Inspection:
     follow = _follower(progress, None)
     for name, folder in (folders or {"all": root}).items():
         names = nsmallest(_EXAMPLES, images_below(folder), key=natural)
-        prefix = "" if folder == root else f"{folder.name}/"
+        prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
         first = [{"reference": prefix + image} for image in names]
         split = SplitReport(str(folder), CLEAN, 0, first)
         for image in images_below(folder):

@@ -162,6 +162,9 @@ class _Experiment:
                 f"{len(unmatched)} files of {self.train_pairs.name} have no partner and are left"
                 f" out, {unmatched[0]} among them (see `irkd data inspect`)"
             )
+        known = getattr(self.train_pairs, "data_set", None)
+        if known is not None and preset.task not in (known.task, "general"):
+            observer.note(f"{known.title} is for {known.task}; the preset trains {preset.task}")
         self.steps, self.epochs = plan_steps(
             preset, len(self.train_pairs), self.accelerator.num_processes
         )

@@ -10,7 +10,14 @@ from typing import ClassVar
 from irkd.data.layouts.base import Degraded, Entry, FoundPair, Layout, PairReader, Reference, Size
 from irkd.data.layouts.glance import Glance
 from irkd.data.layouts.side_folders import joined, relative
-from irkd.data.layouts.walking import images_below, plain, split_folders, stem_of, subfolders
+from irkd.data.layouts.walking import (
+    images_below,
+    plain,
+    split_folders,
+    stem_of,
+    subfolders,
+    unwrapped,
+)
 from irkd.data.pairs import Image, Split
 from irkd.data.reading import image_size, read_image
 from irkd.errors import IrkdError
@@ -77,6 +84,7 @@ class SideBySide(Layout):
 
     def parts(self, root: Path) -> dict[Split, Path]:
         parts = split_folders(root)
+        root = unwrapped(root)
         for name in subfolders(root):
             if plain(name) in _PARTS:
                 parts[_PARTS[plain(name)]] = root / name

@@ -10,12 +10,14 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, overload
 
 from irkd.data.layouts.base import Degraded, Entry, FoundPair, Missing, Reference
 from irkd.data.layouts.walking import natural
 from irkd.data.pairs import Split
+from irkd.errors import IrkdError
 
 _BATCH = 1000
 _CACHE_KIB = 16 << 10
@@ -37,6 +39,17 @@ WHERE reference IS NOT NULL
 """
 
 
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise IrkdError(
+            f"the list of files could not be kept on disk ({error}). Make room for temporary files,"
+            " or set TMPDIR to a folder that has some."
+        ) from error
+
+
 class Matches:
     """The entries of a layout, matched. Names come out sorted as people count."""
 
@@ -50,7 +63,8 @@ class Matches:
         stream = iter(entries)
         while batch := list(islice(stream, _BATCH)):
             self._insert(batch)
-        self._database.execute("CREATE INDEX by_key ON degraded (key)")
+        with _room():
+            self._database.execute("CREATE INDEX by_key ON degraded (key)")
 
     def pairs(self, split: Split | None = None) -> Iterator[FoundPair]:
         """All pairs, or those whose names put them in `split`."""
@@ -114,9 +128,10 @@ class Matches:
             elif isinstance(entry, Missing):
                 missing.append((path,))
         insert = self._database.executemany
-        insert("INSERT OR IGNORE INTO degraded VALUES (?, ?, ?, ?, ?)", degraded)
-        insert("INSERT OR IGNORE INTO reference VALUES (?, ?)", references)
-        insert("INSERT OR IGNORE INTO missing VALUES (?)", missing)
+        with _room():
+            insert("INSERT OR IGNORE INTO degraded VALUES (?, ?, ?, ?, ?)", degraded)
+            insert("INSERT OR IGNORE INTO reference VALUES (?, ?)", references)
+            insert("INSERT OR IGNORE INTO missing VALUES (?)", missing)
 
     def _rows(self, query: str, *values: Any) -> Iterator[tuple[str, ...]]:
         # Names are bytes in the database: not all that file systems allow are texts.

@@ -12,7 +12,10 @@ from irkd.data.pairs import Split
 def _signature(glance: Glance) -> bool:
     sides = glance.sides({"rainy_image"}, {"ground_truth"})
     return any(
-        all(re.fullmatch(r"\d+_\d+", stem) for stem in degraded) and degraded and references
+        degraded
+        and references
+        and all(re.fullmatch(r"\d+_\d+", stem) for stem in degraded)
+        and all(stem.isdigit() for stem in references)
         for _, degraded, references in sides
     )
 

@@ -10,7 +10,14 @@ from pathlib import Path
 from irkd.data.layouts.base import Degraded, Entry, Reference
 from irkd.data.layouts.glance import Glance
 from irkd.data.layouts.side_folders import SideFolders, StemKey, joined, relative
-from irkd.data.layouts.walking import images_below, plain, split_folders, stem_of, subfolders
+from irkd.data.layouts.walking import (
+    images_below,
+    plain,
+    split_folders,
+    stem_of,
+    subfolders,
+    unwrapped,
+)
 from irkd.data.pairs import Split
 
 _SPLITS: tuple[Split, ...] = ("train", "test")
@@ -52,6 +59,7 @@ class Rain200(SideFolders):
     def parts(self, root: Path) -> dict[Split, Path]:
         """Also folders such as rain_data_train_Heavy/ and rain_data_test_Heavy/."""
         parts = split_folders(root)
+        root = unwrapped(root)
         for name in [] if parts else subfolders(root):
             words = plain(name).split("_")
             for split in _SPLITS:

@@ -19,7 +19,8 @@ def _kinds(glance: Glance) -> set[str]:
     """Which of OTS and the two parts of SOTS stand below the root."""
     kinds = set()
     for path, hazy, clear in glance.sides(_HAZY, _CLEAR):
-        if not hazy or not clear:
+        # Repackaged, the clear images are copied under the names of the hazy ones: plain pairs.
+        if not hazy or not clear or not all(stem.isdigit() for stem in clear):
             continue
         if all(_INDOOR_STEM.fullmatch(stem) for stem in hazy):
             kinds.add("indoor")

@@ -16,6 +16,7 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "test": ("test", "testing", "val", "validation"),
 }
+_ALIASES = {alias for aliases in SPLIT_FOLDERS.values() for alias in aliases}
 # Deeper folders are not searched; a loop of symbolic links ends here.
 DEEPEST = 4
 
@@ -63,12 +64,26 @@ def listed(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 def split_folders(root: Path) -> dict[Split, Path]:
     """The folders of splits that `root` has; the first alias counts where there are several."""
+    root = unwrapped(root)
     names = {plain(name): name for name in subfolders(root)}
     return {
         split: root / next(names[alias] for alias in aliases if alias in names)
         for split, aliases in SPLIT_FOLDERS.items()
         if not names.keys().isdisjoint(aliases)
     }
+
+
+def unwrapped(root: Path) -> Path:
+    """The folder in which there is more than one other folder: archives bring their own around it.
+
+    A folder of one split is not looked into.
+    """
+    for _ in range(DEEPEST):
+        names = subfolders(root)
+        if len(names) != 1 or plain(names[0]) in _ALIASES or not subfolders(root / names[0]):
+            break
+        root = root / names[0]
+    return root
 
 
 def check_folder(root: Path) -> None:
