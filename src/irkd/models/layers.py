@@ -63,7 +63,10 @@ class ChannelLayerNorm(nn.Module):
             return F.layer_norm(features, weight.shape, weight, bias, eps)
         # float16 would overflow in the variance of channels that differ by more than 256.
         precise = features if features.dtype == torch.float64 else features.float()
-        scale = torch.rsqrt(precise.var(-1, correction=0, keepdim=True) + eps)
+        # torch's own variance takes ten times as long over a short last axis.
+        centred = precise - precise.mean(-1, keepdim=True)
+        length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+        scale = torch.rsqrt(length.square() / len(weight) + eps)
         return (precise * scale * weight).to(features.dtype)
 
 
