@@ -9,6 +9,7 @@ from torch import nn
 
 from irkd.errors import IrkdError
 from irkd.methods.projector import Projector
+from irkd.models.base import reference_path
 from irkd.models.taps import TapRecorder, tail
 
 FAMILIES = tuple(OPTIONS)
@@ -29,10 +30,12 @@ def _alike(family: str, **options: object) -> Bench:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_student_that_is_the_teacher_reproduces_it_exactly(family: str, cuts: object) -> None:
     tried = _alike(family, cuts=cuts)
-    _reproduces_exactly(tried)
+    # The faster paths round differently with gradients, and with another layout in memory.
+    with reference_path():
+        _reproduces_exactly(tried)
 
 
-@torch.no_grad()  # with gradients, some blocks take other paths, which round differently
+@torch.no_grad()
 def _reproduces_exactly(tried: Bench) -> None:
     context = tried.context(32)
     expected = tried.teacher(context.degraded)
