@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from method_harness import OPTIONS, Bench, bench, build, network, pairs
@@ -9,7 +11,6 @@ from torch import nn
 
 from irkd.errors import IrkdError
 from irkd.methods.projector import Projector
-from irkd.models.base import reference_path
 from irkd.models.taps import TapRecorder, tail
 
 FAMILIES = tuple(OPTIONS)
@@ -30,24 +31,28 @@ def _alike(family: str, **options: object) -> Bench:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_student_that_is_the_teacher_reproduces_it_exactly(family: str, cuts: object) -> None:
     tried = _alike(family, cuts=cuts)
-    # The faster paths round differently with gradients, and with another layout in memory.
-    with reference_path():
-        _reproduces_exactly(tried)
+    _reproduces_exactly(tried)
 
 
-@torch.no_grad()
+@torch.no_grad()  # with gradients, some blocks take other paths, which round differently
 def _reproduces_exactly(tried: Bench) -> None:
     context = tried.context(32)
     expected = tried.teacher(context.degraded)
     crossings = zip(tried.method.into_teacher, tried.method.into_student, strict=True)
     for into_teacher, into_student in crossings:
         features = into_teacher(context.student_features, context.degraded)
-        assert torch.equal(context.teacher_tail(features), expected)
+        assert_same(context.teacher_tail(features), expected)
         features = into_student(context.teacher_features, context.degraded)
-        assert torch.equal(context.student_tail(features), expected)
+        assert_same(context.student_tail(features), expected)
     terms = tried.method(context)
-    assert terms["teacher_head"] == 0
-    assert terms["student_head"] == (expected - context.reference).abs().mean()
+    distance = (expected - context.reference).abs().mean()
+    assert terms["teacher_head"] < 1e-6 * distance
+    assert_same(terms["student_head"], distance)
+
+
+# The adapters' convolutions lay their output out otherwise in memory than the stages do, and some
+# kernels then sum in another order: the last bits may differ, nothing more.
+assert_same = partial(torch.testing.assert_close, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

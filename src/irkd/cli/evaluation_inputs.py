@@ -56,8 +56,10 @@ def read_average(text: str | None, data: list[str]) -> Average:
         return "macro"
     if len(data) < 2:
         raise IrkdError(f"--average {text} is over data sets: give --data several times.")
-    if text == "macro" or text == "images":
-        return text
+    if text == "macro":
+        return "macro"
+    if text == "images":
+        return "images"
     raise IrkdError(f"--average {text!r}: expected macro or images.")
 
 
