@@ -49,3 +49,17 @@ def test_nothing_that_others_hold_is_written_over(name: str) -> None:
     assert len(seen) > len(network.taps())
     for tensor, before in [*seen, *parameters]:
         assert torch.equal(tensor, before)
+
+
+@EVERY
+def test_stages_can_be_replaced(name: str) -> None:
+    network = variant(name).double()
+    images = degraded(network, 32, 64).double()
+    for tap in network.taps().values():
+        # Another memory layout than the network's own too.
+        network.get_submodule(tap.module).forward = lambda features: features.contiguous() / 2
+        with torch.inference_mode():
+            found = network(images)
+            with reference_path():
+                expected = network(images)
+        torch.testing.assert_close(found, expected)

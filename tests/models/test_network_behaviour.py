@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tiny_restorers import VARIANTS, degraded, fitting, variant
 from torch import Tensor, nn
 
 from irkd.models.apply import apply_network
-from irkd.models.base import RestorationNetwork, create_network, reference_path
+from irkd.models.base import RestorationNetwork, create_network, families, reference_path
 from irkd.models.taps import TapRecorder, encode
 
 EVERY = pytest.mark.parametrize("name", VARIANTS)
+
+
+def test_every_family_is_held_to_this() -> None:
+    assert {arch for arch, _ in VARIANTS.values()} == set(families())
 
 
 @EVERY
@@ -52,6 +58,28 @@ def test_images_of_a_batch_do_not_touch_each_other(name: str) -> None:
         together = network(images)
         alone = torch.cat([network(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_the_same_images_give_the_same_result(name: str) -> None:
+    network = variant(name)
+    images = fitting(network, 24, 40, batch=2)
+    again = create_network(network.spec.arch, **network.spec.model_dump(exclude={"arch"})).eval()
+    again.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        expected = network(images)
+        for other in (network, again, copy.deepcopy(network)):
+            assert torch.equal(other(images), expected)
+    assert torch.equal(images, fitting(network, 24, 40, batch=2))
+
+
+@EVERY
+def test_with_gradients_the_result_is_the_same(name: str) -> None:
+    network = variant(name)
+    images = fitting(network, 40, 24)
+    with torch.inference_mode():
+        expected = network(images)
+    torch.testing.assert_close(network(images).detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 @EVERY
