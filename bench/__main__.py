@@ -1,4 +1,4 @@
-"""python -m bench [TOPIC ...] [--seconds N] [--out FILE]"""
+"""python -m bench [TOPIC ...] [--seconds N] [--quick] [--out FILE]"""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cases import TOPICS
+from bench.ratios import Effort
 from irkd.environment import describe_environment
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=", ".join(TOPICS))
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each comparison")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="for each comparison, of five rounds or more"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a round or two of each, without the largest images"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"))
     arguments = parser.parse_args()
     unknown = set(arguments.topics) - set(TOPICS)
@@ -28,20 +34,29 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     console = Console()
-    table = Table("what", "case", "over", "ratio of CPU times (middle half)", "rounds")
+    table = Table("what", "case", "over", "ratio (middle half)", "measured", "rounds")
+    effort = Effort(1.0, 2, quick=True) if arguments.quick else Effort(arguments.seconds)
     results = []
     for topic in arguments.topics or TOPICS:
         console.print(f"{topic} ...", style="dim")
-        for ratio in TOPICS[topic](arguments.seconds):
+        for ratio in TOPICS[topic](effort):
             results.append(asdict(ratio))
+            write(results, arguments.out)
             spread = f"{ratio.first_quartile:.2f} to {ratio.third_quartile:.2f}"
             cells = (ratio.topic, ratio.case, ratio.baseline, f"{ratio.median:.2f} ({spread})")
-            table.add_row(*cells, str(ratio.rounds))
+            measured = f"{ratio.case_median:.3g} / {ratio.baseline_median:.3g} {ratio.unit}"
+            table.add_row(*cells, measured, str(ratio.rounds))
+            console.print(
+                f"{ratio.topic}: {ratio.case} {ratio.median:.2f} ({measured})", style="dim"
+            )
     console.print(table)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    content = {"ratios": results, "environment": describe_environment("cpu")}
-    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
     console.print(f"written to {arguments.out}")
+
+
+def write(results: list[dict[str, object]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"ratios": results, "environment": describe_environment("cpu")}
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":
