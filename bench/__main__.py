@@ -1,4 +1,4 @@
-"""python -m bench [TOPIC ...] [--seconds N] [--quick] [--out FILE]"""
+"""python -m bench [TOPIC ...] [--seconds N] [--rounds N] [--quick] [--out FILE]"""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from irkd.environment import describe_environment
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=", ".join(TOPICS))
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="for each comparison, of five rounds or more"
-    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each comparison")
+    parser.add_argument("--rounds", type=int, default=5, help="of each comparison at least")
     parser.add_argument(
         "--quick", action="store_true", help="a round or two of each, without the largest images"
     )
@@ -35,7 +34,11 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console()
     table = Table("what", "case", "over", "ratio (middle half)", "measured", "rounds")
-    effort = Effort(1.0, 2, quick=True) if arguments.quick else Effort(arguments.seconds)
+    effort = (
+        Effort(1.0, 2, quick=True)
+        if arguments.quick
+        else Effort(arguments.seconds, arguments.rounds)
+    )
     results = []
     for topic in arguments.topics or TOPICS:
         console.print(f"{topic} ...", style="dim")
