@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,27 @@ def _assert_same(one: object, other: object) -> None:
             _assert_same(*pair)
     else:
         assert one == other
+
+
+def test_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    preset = tiny_preset(steps=4)
+    whole = distill(preset, out=tmp_path / "whole", device="cpu")
+    killed = distill(preset, out=tmp_path / "killed", device="cpu", observer=_StopAt(2))
+    shutil.rmtree(killed.directory / "checkpoints")
+    resumed = distill(preset, out=killed.directory, resume=True, device="cpu")
+    assert (resumed.step, resumed.stopped) == (4, None)
+    students = [load_file(run.directory / "student.safetensors") for run in (whole, resumed)]
+    _assert_same(*students)
+
+
+def test_damaged_checkpoints_are_not_taken_for_none(tmp_path: Path) -> None:
+    stopped = distill(
+        tiny_preset(steps=4), out=tmp_path / "run", device="cpu", observer=_StopAt(2)
+    )
+    for path in (stopped.directory / "checkpoints").glob("*.pt"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(IrkdError, match="no complete checkpoint"):
+        distill(tiny_preset(steps=4), out=stopped.directory, resume=True, device="cpu")
 
 
 def test_other_seed_gives_other_weights(tmp_path: Path) -> None:

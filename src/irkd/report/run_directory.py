@@ -115,8 +115,8 @@ class RunDirectory:
                     ) from None
             yield
 
-    def write_preset(self, text: str) -> None:
-        write_text(self.path / PRESET, text)
+    def write_preset(self, text: str, *, overwrite: bool = False) -> None:
+        write_text(self.path / PRESET, text, overwrite=overwrite)
 
     def write_manifest(self, content: dict[str, Any], *, overwrite: bool = False) -> None:
         write_json(self.path / MANIFEST, content, overwrite=overwrite)

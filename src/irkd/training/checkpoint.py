@@ -39,6 +39,11 @@ def load_newest(directory: Path) -> dict[str, Any]:
     raise IrkdError(f"{directory} holds no complete checkpoint to resume from.")
 
 
+def any_completed(directory: Path) -> bool:
+    """Whether a checkpoint was ever completed in `directory`, valid or damaged since."""
+    return any(directory.glob("step-*.json"))
+
+
 def _newest_first(directory: Path) -> Iterator[Path]:
     yield from sorted(directory.glob("step-*.pt"), reverse=True)
 

@@ -27,6 +27,7 @@ from irkd.presets.load import dump, load_preset, validate
 from irkd.presets.schema import Preset
 from irkd.report.run_directory import PRESET, RunDirectory, command_line
 from irkd.training.audit import audit, require_gradients
+from irkd.training.checkpoint import any_completed
 from irkd.training.observer import Observer
 from irkd.training.plan import memory_estimate_mib, needs_teacher, network_rows, plan_steps
 from irkd.training.sources import BUILT_IN, open_training_pairs
@@ -264,9 +265,11 @@ class _Experiment:
         main = self.accelerator.is_main_process
         lock = directory.locked() if main else nullcontext()
         with lock:
-            if main and not resume:
-                directory.write_preset(dump(self.preset))
-                directory.write_manifest(self._manifest())
+            # A run killed before its first checkpoint is begun again: nothing of it would be lost.
+            continues = resume and any_completed(directory.checkpoints)
+            if main and not continues:
+                directory.write_preset(dump(self.preset), overwrite=resume)
+                directory.write_manifest(self._manifest(), overwrite=resume)
             trainer = Trainer(
                 self.task,
                 self.preset.training,
@@ -277,9 +280,11 @@ class _Experiment:
                 {"teacher_sha256": self.teacher_sha256},
                 self.observer,
             )
-            if resume:
+            if continues:
                 trainer.resume(allow_teacher_change=allow_teacher_change)
                 self.observer.note(f"resuming {directory.path} after step {trainer.step}")
+            elif resume:
+                self.observer.note(f"{directory.path} has no checkpoint yet: beginning again")
             elif main and check_first:
                 self._sanity_check(directory)
             self.accelerator.wait_for_everyone()
