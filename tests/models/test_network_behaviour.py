@@ -100,7 +100,8 @@ def test_taps_are_where_they_say(name: str) -> None:
         assert tuple(features[tap_name].shape) == expected, tap_name
         assert tap.role == ("decoder" if tap_name == "refinement" else tap_name.split("_")[0])
     assert "middle" in taps
-    assert taps["decoder_level1"].stride == taps["encoder_level1"].stride == 1
+    first = getattr(network.spec, "unshuffle", 1)
+    assert taps["decoder_level1"].stride == taps["encoder_level1"].stride == first
 
 
 @EVERY

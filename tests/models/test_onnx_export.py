@@ -36,6 +36,7 @@ LOCAL = {**ONE_LEVEL, "train_size": [1, 3, 16, 16]}
         pytest.param("restormer", SHALLOW, id="restormer"),
         pytest.param("nafnet_local", LOCAL, id="nafnet_local"),
         pytest.param("drsformer", SPARSE, id="drsformer"),
+        pytest.param("resunet", {"widths": [4, 6], "blocks": [1, 1]}, id="resunet"),
         # Export takes seconds: the variants of the two above wait for the slow tests.
         pytest.param("restormer", BIASED, id="restormer_biasfree", marks=pytest.mark.slow),
         pytest.param("nafnet", ONE_LEVEL, id="nafnet", marks=pytest.mark.slow),

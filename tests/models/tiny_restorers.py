@@ -67,6 +67,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "nafnet_local": ("nafnet_local", {**SMALL_NAFNET, "train_size": [1, 3, 16, 16]}),
     "uformer": ("uformer", SMALL_UFORMER),
+    "resunet": ("resunet", {"widths": [4, 6, 8], "blocks": [1, 2, 1]}),
+    "resunet_whole_pixels": (
+        "resunet",
+        {"img_channel": 1, "unshuffle": 1, "widths": [4, 6], "blocks": [1, 0]},
+    ),
     # Windows of 4 pixels, but 2 in the middle; 3 channels more than the image has.
     "uformer_small_images": (
         "uformer",

@@ -1,0 +1,149 @@
+"""A residual U-Net of plain convolutions: what a processor runs and trains fastest.
+
+The structure is DRUNet's (Zhang et al., "Plug-and-Play Image Restoration with Deep Denoiser Prior",
+IEEE TPAMI 2021): residual blocks of two 3 x 3 convolutions without normalisation, strided and
+transposed 2 x 2 convolutions between the levels, skips that are added. Different: it works on pixels rearranged into channels (FFDNet, IEEE TIP 2018),
+takes no noise level, has biases, and predicts what is to be added to the image. State dicts are
+irkd's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from irkd.models.base import Family, NetworkSpec
+from irkd.models.layers import channels_last, children_of
+from irkd.models.taps import Tap
+
+Width = Annotated[int, Field(ge=1, le=1024)]
+BlockCount = Annotated[int, Field(ge=0, le=64)]
+# Small first changes of the image, so that a fresh network starts near the identity.
+_LAST_LAYER_SCALE = 0.1
+
+
+class ResUNetSpec(NetworkSpec):
+    arch: Literal["resunet"] = "resunet"
+    img_channel: int = Field(3, ge=1, le=64, description="channels of the image, in and out")
+    unshuffle: Literal[1, 2, 4] = Field(
+        2, description="pixels along a side that become channels before the first level"
+    )
+    widths: tuple[Width, ...] = Field(
+        (32, 48, 64, 96), min_length=1, max_length=8, description="channels of each level"
+    )
+    blocks: tuple[BlockCount, ...] = Field(
+        (2, 2, 2, 2),
+        min_length=1,
+        max_length=8,
+        description="residual blocks of each level, in the encoder and again in the decoder",
+    )
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> ResUNetSpec:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(
+                f"widths has {len(self.widths)} levels, blocks has {len(self.blocks)}; "
+                "they need the same number"
+            )
+        return self
+
+
+class ResidualBlock(nn.Module):
+    """B x C x H x W to the same: features + convolution(relu(convolution(features)))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.conv2(F.relu(self.conv1(features), inplace=True))
+
+
+class ResUNet(nn.Module):
+    """B x img_channel x H x W in the spec's value range to the same, not clamped.
+
+    Any size is taken: the last row and column are repeated up to `size_multiple`.
+    """
+
+    def __init__(self, spec: ResUNetSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.in_channels = self.out_channels = spec.img_channel
+        *upper, lowest = spec.widths
+        self.size_multiple = spec.unshuffle * 2 ** len(upper)
+        channels = spec.img_channel * spec.unshuffle**2
+        pairs = list(zip(spec.widths, spec.widths[1:], strict=False))
+
+        def stage(width: int, blocks: int) -> nn.Sequential:
+            return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
+
+        levels = list(zip(upper, spec.blocks, strict=False))
+        self.head = nn.Conv2d(channels, spec.widths[0], 3, padding=1)
+        self.encoders = nn.ModuleList(stage(*level) for level in levels)
+        self.downs = nn.ModuleList(nn.Conv2d(high, low, 2, 2) for high, low in pairs)
+        self.middle = stage(lowest, spec.blocks[-1])
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose2d(low, high, 2, 2) for high, low in reversed(pairs)
+        )
+        self.decoders = nn.ModuleList(stage(*level) for level in reversed(levels))
+        self.tail = nn.Conv2d(spec.widths[0], channels, 3, padding=1)
+        for parameter in self.tail.parameters():
+            parameter.data.mul_(_LAST_LAYER_SCALE)
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        multiple, side = self.size_multiple, self.spec.unshuffle
+        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        x = self.head(channels_last(F.pixel_unshuffle(padded, side)))
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            x = encoder(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x)
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            x = decoder(up(x) + skips.pop())
+        return (padded + F.pixel_shuffle(self.tail(x), side))[..., :height, :width]
+
+    def taps(self) -> dict[str, Tap]:
+        side, (*upper, lowest) = self.spec.unshuffle, self.spec.widths
+        taps = {
+            f"encoder_level{i + 1}": Tap(f"encoders.{i}", "encoder", width, side * 2**i)
+            for i, width in enumerate(upper)
+        }
+        taps["middle"] = Tap("middle", "middle", lowest, side * 2 ** len(upper))
+        for i in reversed(range(len(upper))):
+            module = f"decoders.{len(upper) - 1 - i}"
+            taps[f"decoder_level{i + 1}"] = Tap(module, "decoder", upper[i], side * 2**i)
+        return taps
+
+
+def read_resunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
+    """The options that the weights imply; None for weights of another family."""
+    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
+    if head is None or tail is None or head.ndim != 4 or "tail.bias" not in state_dict:
+        return None
+    levels = len(children_of(state_dict, "downs."))
+    downs = [state_dict.get(f"downs.{i}.weight") for i in range(levels)]
+    stages = [f"encoders.{i}." for i in range(levels)] + ["middle."]
+    if any(down is None or down.ndim != 4 for down in downs):
+        return None
+    if not any(key.endswith(".conv2.weight") for key in state_dict):
+        return None
+    # Images have one or three channels more often than any other number.
+    channels = head.shape[1]
+    side = next((s for c in (3, 1) for s in (4, 2, 1) if channels == c * s * s), 1)
+    return {
+        "img_channel": channels // side**2,
+        "unshuffle": side,
+        "widths": (head.shape[0], *(down.shape[0] for down in downs if down is not None)),
+        "blocks": tuple(len(children_of(state_dict, stage)) for stage in stages),
+    }
+
+
+FAMILIES = (Family("resunet", "Residual U-Net", ResUNetSpec, ResUNet, read_resunet_spec),)
