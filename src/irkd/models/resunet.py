@@ -2,9 +2,9 @@
 
 The structure is DRUNet's (Zhang et al., "Plug-and-Play Image Restoration with Deep Denoiser Prior",
 IEEE TPAMI 2021): residual blocks of two 3 x 3 convolutions without normalisation, strided and
-transposed 2 x 2 convolutions between the levels, skips that are added. Different: it works on pixels rearranged into channels (FFDNet, IEEE TIP 2018),
-takes no noise level, has biases, and predicts what is to be added to the image. State dicts are
-irkd's own.
+transposed 2 x 2 convolutions between the levels, skips that are added. Different: it works on
+pixels rearranged into channels, as FFDNet (Zhang et al., IEEE TIP 2018) does, takes no noise level,
+has biases, and predicts what is to be added to the image. State dicts are irkd's own.
 """
 
 from __future__ import annotations
