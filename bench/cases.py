@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
+from bench.data import data
 from bench.networks import forward, memory, networks, training
 from bench.ratios import Effort, Ratio, take_turns
 from irkd.data.opening import open_pairs
@@ -82,4 +83,5 @@ TOPICS: dict[str, Callable[[Effort], Iterator[Ratio]]] = {
     "training": training,
     "methods": training_step,
     "loader": loader,
+    "data": data,
 }

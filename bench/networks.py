@@ -14,9 +14,13 @@ from torch import Tensor, nn
 from bench.ratios import Effort, Ratio, ratio, take_turns
 from irkd.models.base import NetworkSpec, build_network, family, reference_path
 from irkd.presets.load import load_preset
+from irkd.profiling.macs import count_macs
 from irkd.profiling.memory import peak_memory
 
 PLAIN = "as the paper writes it"
+# No rewriting of a network can be faster than its multiply-adds at the speed of a matrix product.
+FLOOR = "its multiply-adds as 1024x1024 matrix products"
+FLOOR_SIDE = 1024
 # What the passes before a measurement run on: kernels are loaded then.
 WARM_UP_SIDE = 128
 
@@ -50,6 +54,7 @@ def forward(effort: Effort) -> Iterator[Ratio]:
                 peer = spandrel_peer(network, images)
                 if peer is not None:
                     cases["spandrel"] = lambda p=peer, i=images: p(i)  # type: ignore[misc]
+            cases[FLOOR] = floor(count_macs(spec, side, side))
             with torch.inference_mode():
                 yield from take_turns(f"forward, {title} {role}, {side}x{side}", cases, effort)
 
@@ -58,6 +63,19 @@ def plain(network: nn.Module, images: Tensor) -> Callable[[], object]:
     def run() -> object:
         with reference_path():
             return network(images)
+
+    return run
+
+
+def floor(macs: int) -> Callable[[], object]:
+    """As many multiply-adds in large matrix products, to the nearest product."""
+    factor = torch.rand(FLOOR_SIDE, FLOOR_SIDE)
+    result = torch.empty_like(factor)
+
+    def run() -> object:
+        for _ in range(max(1, round(macs / FLOOR_SIDE**3))):
+            torch.mm(factor, factor, out=result)
+        return result
 
     return run
 

@@ -25,7 +25,8 @@ class Effort:
 class Ratio:
     """`case` over `baseline`: the median ratio over the rounds, and the quartiles.
 
-    `case_median` and `baseline_median` are in `unit`: CPU seconds, or MiB.
+    `case_median` and `baseline_median` are in `unit`: CPU seconds, MiB, or so many
+    a second.
     """
 
     topic: str

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irkd.data.degrade import DEGRADATIONS, degrade, plausible_depth
+from irkd.data.degrade import DEGRADATIONS, Mixing, degrade, plausible_depth
 from irkd.data.procedural import procedural_image
 from irkd.data.seeds import generator
 from irkd.errors import IrkdError
@@ -139,3 +139,24 @@ def _global_state():
 def _psnr(image, reference):
     error = np.mean((image.astype(float) - reference) ** 2)
     return np.inf if error == 0 else 10 * np.log10(255**2 / error)
+
+
+def test_mixing_leaves_its_share_of_images_alone() -> None:
+    clean = procedural_image(3, 0, 64)[0]
+    mixing = Mixing(undamaged=0.5, saved=0.3)
+    drawn = [mixing.degrade(clean, "denoise", np.random.default_rng(seed)) for seed in range(400)]
+    kept = np.mean([np.array_equal(image, clean) for image in drawn])
+    assert 0.18 < kept < 0.32  # half of the undamaged half is saved as JPEG
+    assert Mixing(saved=1.0) and Mixing(undamaged=1.0) and not Mixing()
+    only_jpeg = Mixing(undamaged=1.0).degrade(clean, "denoise", np.random.default_rng(3))
+    assert np.abs(only_jpeg.astype(int) - clean).mean() < 12
+
+
+def test_mixing_saves_damaged_images_as_jpeg() -> None:
+    """The same draws, with and without a file in between."""
+    clean = np.full((64, 64, 3), 128, np.uint8)
+    rng = np.random.default_rng
+    plain = [Mixing(saved=1e-9).degrade(clean, "denoise", rng(seed)) for seed in range(20)]
+    saved = [Mixing(saved=1.0).degrade(clean, "denoise", rng(seed)) for seed in range(20)]
+    differing = [not np.array_equal(a, b) for a, b in zip(plain, saved, strict=True)]
+    assert np.mean(differing) > 0.9

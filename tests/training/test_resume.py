@@ -75,9 +75,7 @@ def test_run_killed_before_its_first_checkpoint_begins_again(tmp_path: Path) -> 
 
 
 def test_damaged_checkpoints_are_not_taken_for_none(tmp_path: Path) -> None:
-    stopped = distill(
-        tiny_preset(steps=4), out=tmp_path / "run", device="cpu", observer=_StopAt(2)
-    )
+    stopped = distill(tiny_preset(steps=4), out=tmp_path / "run", device="cpu", observer=_StopAt(2))
     for path in (stopped.directory / "checkpoints").glob("*.pt"):
         path.write_bytes(b"damaged")
     with pytest.raises(IrkdError, match="no complete checkpoint"):

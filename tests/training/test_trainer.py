@@ -15,8 +15,10 @@ from tiny_runs import skd_preset, tiny_preset
 
 from irkd.errors import IrkdError
 from irkd.models.base import build_network
+from irkd.training import trainer
 from irkd.training.checkpoint import load_newest
 from irkd.training.distill import distill
+from irkd.training.observer import Observer
 from irkd.training.optimization import build_average, build_optimizer, learning_rate
 
 
@@ -146,3 +148,25 @@ def test_teacher_without_weights_says_what_to_do(tmp_path: Path) -> None:
     )
     with pytest.raises(IrkdError, match="--teacher FILE"):
         distill(preset, out=tmp_path / "run", device="cpu")
+
+
+def test_a_starving_run_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Notes(Observer):
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.texts.append(text)
+
+    def run(percent: float) -> list[str]:
+        values = {"images_per_s": 1.0, "data_wait_percent": percent}
+        monkeypatch.setattr(trainer._Meter, "read", lambda _: values)
+        monkeypatch.setattr(trainer, "_SETTLED", 2)
+        preset = tiny_preset(steps=5, log_every=1)
+        notes = Notes()
+        distill(preset, out=tmp_path / str(percent), device="cpu", observer=notes)
+        return [text for text in notes.texts if "data.workers" in text]
+
+    assert run(5.0) == []
+    (told,) = run(80.0)
+    assert "80 %" in told

@@ -45,6 +45,30 @@ def degrade(
     return _quantise(DEGRADATIONS[task](clean, depth, rng))
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """What else training images go through, so that a network learns to leave good ones alone.
+
+    `undamaged`: the share of images without the task's degradation; half of them are saved as JPEG.
+    `saved`: the share of the others that are saved as JPEG after it.
+    """
+
+    undamaged: float = 0.0
+    saved: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.undamaged > 0 or self.saved > 0
+
+    def degrade(
+        self, image: Image, task: str, rng: np.random.Generator, depth: Floats | None = None
+    ) -> Image:
+        """As `degrade`, or otherwise in the shares above."""
+        damaged, saved = rng.random() >= self.undamaged, rng.random()
+        if damaged:
+            image = degrade(image, task, rng, depth)
+        return degrade(image, "jpeg", rng) if saved < (self.saved if damaged else 0.5) else image
+
+
 def check_task(task: str) -> str:
     """`task` itself, or an IrkdError that lists the tasks with a synthetic degradation."""
     if task not in DEGRADATIONS:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irkd.data.crops import Augmentation, check_size, draw_corner
-from irkd.data.degrade import MARGIN, NEEDS_DEPTH, degrade
+from irkd.data.degrade import MARGIN, NEEDS_DEPTH, Mixing, degrade
 from irkd.data.pairs import Image, Pair, Split
 from irkd.data.procedural import Floats, procedural_image
 from irkd.data.seeds import DEGRADATION, generator
@@ -34,6 +34,7 @@ class SyntheticPairs(ABC):
     name: str
     task: str | None
     variants: int | None = None  # every epoch brings another degradation
+    mixing: Mixing = Mixing()
     _degradation: str
     _seed: int
     _stream: int  # keeps the degradations of two sets apart
@@ -51,7 +52,7 @@ class SyntheticPairs(ABC):
     def load(self, index: int, epoch: int = 0) -> Pair:
         clean, depth = self.clean(index)
         rng = generator(DEGRADATION, self._stream, self._seed, epoch, index)
-        return Pair(self.pair_name(index), degrade(clean, self._degradation, rng, depth), clean)
+        return Pair(self.pair_name(index), self._degrade(clean, rng, depth), clean)
 
     def load_crop(
         self, index: int, patch: int, augment: Augmentation, rng: np.random.Generator
@@ -71,10 +72,14 @@ class SyntheticPairs(ABC):
         inner[top - rows.start :, left - columns.start :][:patch, :patch] = True
         wide = np.ascontiguousarray(augment(clean[rows, columns]))
         wide_depth = None if depth is None else augment(depth[rows, columns])
-        degraded = degrade(wide, self._degradation, rng, wide_depth)
+        degraded = self._degrade(wide, rng, wide_depth)
         where = np.argwhere(augment(inner))[0]
         window = (slice(where[0], where[0] + patch), slice(where[1], where[1] + patch))
         return Pair(name, degraded[window], wide[window])
+
+    def _degrade(self, clean: Image, rng: np.random.Generator, depth: Floats | None) -> Image:
+        run = self.mixing.degrade if self.mixing else degrade
+        return run(clean, self._degradation, rng, depth)
 
 
 class ProceduralPairs(SyntheticPairs):

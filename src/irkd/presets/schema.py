@@ -45,6 +45,16 @@ class DataSection(Section):
         description="fixed ways in which each clean image is degraded in turn; null: anew for"
         " every crop",
     )
+    undamaged: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of synthetic training crops without the task's damage, half of them"
+        " saved as JPEG: a network that saw none does harm to good images",
+    )
+    saved: float = Field(
+        0.0, ge=0, le=1, description="share of damaged synthetic crops saved as JPEG afterwards"
+    )
     teacher_cache: Literal["off", "build", "use"] = Field(
         "off",
         description="the teacher's output images on disk: build makes what is missing before"

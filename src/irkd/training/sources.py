@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from irkd.data.crops import Augmentation
+from irkd.data.degrade import Mixing
 from irkd.data.folders import FolderPairs
 from irkd.data.opening import open_pairs
 from irkd.data.pairs import (
@@ -17,6 +18,7 @@ from irkd.data.pairs import (
     PairsOver,
     variants_of,
 )
+from irkd.data.synthetic import SyntheticPairs
 from irkd.errors import IrkdError
 from irkd.presets.schema import DataSection
 
@@ -87,6 +89,14 @@ def _open(data: DataSection, task: str, seed: int) -> tuple[PairSource, PairSour
         )
     else:
         train = open_pairs(data.train, task=task, split="train", layout=data.layout)
+    mixing = Mixing(data.undamaged, data.saved)
+    if isinstance(train, SyntheticPairs):
+        train.mixing = mixing
+    elif mixing:
+        raise IrkdError(
+            f"data.undamaged and data.saved: the pairs of {train.name} are read from files, as they"
+            " are. Leave both out."
+        )
     if data.validation == "none":
         return train, None
     if data.validation != "auto":

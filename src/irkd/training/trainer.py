@@ -30,6 +30,9 @@ from irkd.training.task import DistillTask, StepResult
 
 # A run whose loss is not finite this often in a row will not recover.
 _NON_FINITE_LIMIT = 5
+# Of the time between two lines of the log, and after how many steps it is said.
+_MUCH_WAITING = 30.0
+_SETTLED = 50
 
 Batch = dict[str, Any]
 
@@ -91,6 +94,7 @@ class Trainer:
         self.final_scores: dict[str, float] | None = None
         self._non_finite = 0
         self._stop: str | None = None
+        self._told_of_waiting = False
 
     @property
     def network(self) -> nn.Module:
@@ -149,6 +153,7 @@ class Trainer:
                 entry = None
                 if self.step % self.training.log_every == 0 or self.step in (1, self.steps):
                     entry = self._log(result, gradient_norm, meter)
+                    self._tell_of_waiting(entry)
                 self.observer.stepped(self.step, entry)
                 if self.step in (100, 500):
                     self._on_main(lambda: self.hooks.sample(self.network, self.step))
@@ -169,6 +174,17 @@ class Trainer:
                 self._save()
         self.observer.finished()
         return Outcome(self.step, self.steps, self._stop, scores)
+
+    def _tell_of_waiting(self, entry: dict[str, Any]) -> None:
+        """Say once that the data are the bottleneck; a run's first steps fill caches."""
+        share = entry["data_wait_percent"]
+        if self._told_of_waiting or self.step < _SETTLED or share < _MUCH_WAITING:
+            return
+        self._told_of_waiting = True
+        self.observer.note(
+            f"training waits for data {share:.0f} % of the time: a run with --set data.workers=N"
+            " loads them in N processes beside it"
+        )
 
     def _balance(self) -> None:
         """Scale the terms by their gradients on the first batch, alike in all processes."""
