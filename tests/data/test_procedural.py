@@ -125,3 +125,35 @@ def _power_slope(grey):
         power[(radius >= low) & (radius < high)].mean() for low, high in itertools.pairwise(edges)
     ]
     return np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), np.log(levels), 1)[0]
+
+
+def test_a_style_is_a_set_of_its_own():
+    plain, _ = procedural_image(0, 0, 64)
+    detailed, depth = procedural_image(0, 0, 64, "detailed")
+    again, _ = procedural_image(0, 0, 64, "detailed")
+    np.testing.assert_array_equal(detailed, again)
+    assert (plain != detailed).mean() > 0.9
+    assert depth.min() >= 0
+    assert depth.max() <= 1
+
+
+def test_detailed_images_have_photographs_share_of_fine_texture():
+    """Median of the absolute Laplacian and share of flat pixels, over 24 images of 128 x 128.
+
+    Of 200 photographs (BSDS500's training images) they are 10.7 and 0.28, of plain images 3.5 and
+    0.50.
+    """
+
+    def measure(style):
+        found = []
+        for index in range(24):
+            gray = procedural_image(4, index, 128, style)[0].astype(np.float32).mean(2)
+            flat = np.mean(np.abs(np.diff(gray, axis=1)) < 1.5)
+            found.append((np.median(np.abs(cv2.Laplacian(gray, cv2.CV_32F))), flat))
+        return np.median(found, axis=0)
+
+    (texture, flat), (plain_texture, plain_flat) = measure("detailed"), measure("plain")
+    assert 5 < texture < 20
+    assert 0.2 < flat < 0.45
+    assert plain_texture < texture
+    assert plain_flat > flat

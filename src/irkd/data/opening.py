@@ -9,8 +9,11 @@ from irkd.data.folders import CleanFolderPairs, FolderPairs
 from irkd.data.layouts import CLEAN, check_layout
 from irkd.data.pairs import PairSource, Split
 from irkd.data.photographs import PhotographPairs
-from irkd.data.synthetic import ProceduralPairs
+from irkd.data.synthetic import STYLES, ProceduralPairs
 from irkd.errors import IrkdError
+
+
+BUILT_IN = (*STYLES, "photographs")
 
 
 def open_pairs(
@@ -26,26 +29,32 @@ def open_pairs(
     """The pairs of `data`.
 
     Args:
-        data: a folder, or one of the built-in sets: "procedural" (images made by irkd) and
-            "photographs" (those inside scikit-image, for testing only).
+        data: a folder, or one of the built-in sets: "procedural" and "scenes" (images made by irkd,
+            the latter richer and slower to make) and "photographs" (those inside scikit-image, for
+            testing only).
         task: what to restore; the built-in sets and folders of clean images are degraded for it.
         split: "train" or "test"; the two never share a procedural image.
         layout: how the folder is arranged, a name in `layouts.layouts()`, or "auto" to find out.
-        count, size: number and side of the images, for "procedural" only.
+        count, size: number and side of the images, for "procedural" and "scenes" only.
         seed: of procedural images and synthetic degradations. The photographs are always the same.
 
     Raises IrkdError when there are no pairs, or not as asked.
     """
     check_layout(layout)
-    if str(data) == "procedural":
+    if str(data) in STYLES:
         return ProceduralPairs(
-            _needs_task(task, data), split=split, count=count, size=size, seed=seed
+            _needs_task(task, data),
+            split=split,
+            count=count,
+            size=size,
+            seed=seed,
+            name=str(data),
         )
     if str(data) == "photographs":
         if split == "train":
             raise IrkdError(
                 "the built-in photographs are for testing, never for training. "
-                "Train on 'procedural' or on a folder."
+                "Train on 'procedural', 'scenes' or a folder."
             )
         return PhotographPairs(_needs_task(task, data))
     root = Path(data)

@@ -7,38 +7,43 @@ networks", SSVM 2021); textures and depth of field narrow the remaining gap ("Vi
 arXiv 2504.10201). Different from both: the shapes are drawn into one label map, and colours,
 textures and depth are looked up from it, so that no photograph is needed and an image takes tens
 of milliseconds.
+
+In two styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer textures,
+and what a lens and a developer do, measured to be closer to photographs (docs/data.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
-from irkd.data.seeds import PROCEDURAL, generator
+from irkd.data.seeds import PROCEDURAL, SCENES, generator
+from irkd.data.textures import detailed_texture, plain_texture
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
+Style = Literal["plain", "detailed"]
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
 OVERSAMPLING = 2
 _VERTICES = 32
 _FIXED_POINT_BITS = 4
-# Side of the periodic texture tiles, a power of two so that wrapping is a bit mask.
-_TILE = 256
 _MAX_LEAVES = 6000
 
 
-def procedural_image(seed: int, index: int, size: int | tuple[int, int]) -> tuple[Image, Floats]:
+def procedural_image(
+    seed: int, index: int, size: int | tuple[int, int], style: Style = "plain"
+) -> tuple[Image, Floats]:
     """Image number `index` of the endless set `seed`.
 
     Args:
-        seed, index: non-negative; the image is a pure function of both and of `size`.
+        seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
+        style: "plain", or the slower and richer "detailed".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -46,8 +51,8 @@ def procedural_image(seed: int, index: int, size: int | tuple[int, int]) -> tupl
         the mean of its four samples.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    rng = generator(PROCEDURAL, seed, index)
-    scene = _Scene.draw_parameters(rng)
+    rng = generator(PROCEDURAL if style == "plain" else SCENES, seed, index)
+    scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
     labels = _rasterise(rng, scene, leaves, canvas)
@@ -56,6 +61,8 @@ def procedural_image(seed: int, index: int, size: int | tuple[int, int]) -> tupl
     linear = _light(rng, _shrink(linear))
     linear = _depth_of_field(rng, scene, linear, depth)
     srgb = encode_srgb(np.clip(linear, 0, 1))
+    if style == "detailed":
+        srgb = np.clip(_developed(rng, srgb), 0, 1)
     return np.rint(srgb * 255).astype(np.uint8), depth
 
 
@@ -69,6 +76,7 @@ def encode_srgb(linear: Floats) -> Floats:
 class _Scene:
     """What holds for a whole image."""
 
+    style: Style
     smallest_radius: float  # pixels of the final image
     coverage: float  # expected number of leaves over a point
     horizon: float | None  # height of a clear sky above which leaves are rare, as a fraction
@@ -77,15 +85,17 @@ class _Scene:
     blur: float  # standard deviation of the depth-of-field blur, pixels
 
     @classmethod
-    def draw_parameters(cls, rng: np.random.Generator) -> _Scene:
-        smallest = float(np.exp(rng.uniform(np.log(3), np.log(30))))
+    def draw_parameters(cls, rng: np.random.Generator, style: Style) -> _Scene:
+        plain = style == "plain"
+        smallest = float(np.exp(rng.uniform(np.log(3 if plain else 1.5), np.log(30))))
         sky = rng.random() < 0.3
         return cls(
+            style=style,
             smallest_radius=smallest,
             coverage=float(rng.uniform(2.0, 4.0)),
             horizon=float(rng.uniform(0.15, 0.7)) if sky else None,
             ground=float(rng.uniform(0, 0.8)) if rng.random() < 0.6 or sky else 0.0,
-            texture=float(rng.gamma(2.0, 0.6)),
+            texture=float(rng.gamma(2.0, 0.6) if plain else rng.gamma(2.5, 0.7)),
             blur=float(rng.uniform(0.4, 1.5)) if rng.random() < 0.35 else 0.0,
         )
 
@@ -209,33 +219,6 @@ def _palette(rng: np.random.Generator, count: int) -> Floats:
     return (palette[rng.integers(0, size, count)] + jitter).astype(np.float32)
 
 
-def _texture_tiles(rng: np.random.Generator) -> Floats:
-    """Periodic patterns of zero mean and unit deviation, K x tile x tile."""
-    tiles = [_coloured_noise(rng, slope) for slope in rng.uniform(0.2, 1.4, 3)]
-    line = np.arange(_TILE) * (2 * np.pi * 16 / _TILE)
-    wave = np.broadcast_to(np.sin(line), (_TILE, _TILE))
-    tiles += [wave, wave * wave.T]
-    # Grain along one direction: wood, grass, hair, water.
-    stretched = _coloured_noise(rng, 1.0, stretch=float(rng.uniform(4, 12)))
-    tiles.append(stretched)
-    stack = np.stack(tiles).astype(np.float32)
-    stack -= stack.mean((1, 2), keepdims=True)
-    return stack / stack.std((1, 2), keepdims=True)
-
-
-def _coloured_noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Floats:
-    """Noise whose amplitude spectrum falls as 1 / f^slope."""
-    spectrum = rng.standard_normal((_TILE, _TILE // 2 + 1, 2), np.float32).view(np.complex64)
-    fy = np.fft.fftfreq(_TILE)[:, None] * stretch
-    fx = np.fft.rfftfreq(_TILE)[None]
-    frequency = np.sqrt(fx**2 + fy**2)
-    frequency[0, 0] = np.inf
-    # Below a sixteenth of a tile the slope is cut: large waves would only shift the colour.
-    fall = np.maximum(frequency, 2 / _TILE) ** -slope
-    fall[0, 0] = 0
-    return scipy.fft.irfft2(spectrum[..., 0] * fall.astype(np.float32), (_TILE, _TILE))
-
-
 def _paint(
     rng: np.random.Generator, scene: _Scene, leaves: _Leaves, labels: NDArray[np.int32]
 ) -> Floats:
@@ -252,27 +235,15 @@ def _paint(
         shading[0] = (rng.normal(0, 4) / width, rng.uniform(0, 30) / height)
     # A texture swings between the leaf's colour and a second one, mostly in lightness.
     swing = rng.normal(0, 1, (count, 3)) * [7, 2, 2] * scene.texture
-    swing *= rng.gamma(1.5, 0.6, (count, 1))
-    swing[rng.random(count) < 0.1] = 0
+    plain = scene.style == "plain"
+    swing *= rng.gamma(1.5, 0.6 if plain else 0.7, (count, 1))
+    swing[rng.random(count) < (0.1 if plain else 0.06)] = 0
     if scene.horizon is not None:
         swing[0] *= 0.3 * (rng.random() < 0.5)
-    tiles = _texture_tiles(rng)
-    kind = rng.choice(len(tiles), count, p=[0.2, 0.2, 0.2, 0.12, 0.08, 0.2])
-    if scene.horizon is not None:
-        kind[0] = 0
-    zoom = np.exp(rng.uniform(np.log(0.3), np.log(1.3), count))
-    turn = rng.uniform(0, 2 * np.pi, count)
-    along = (zoom * np.cos(turn)).astype(np.float32)
-    across = (zoom * np.sin(turn)).astype(np.float32)
-    offset = rng.uniform(0, _TILE, (count, 2)).astype(np.float32)
-
+    draw_texture = plain_texture if plain else detailed_texture
+    texture = draw_texture(rng, labels, count, scene.horizon is not None)
     x = np.arange(width, dtype=np.float32)[None]
     y = np.arange(height, dtype=np.float32)[:, None]
-    c, s = along[labels], across[labels]
-    u = (c * x + s * y + offset[:, 0][labels]).astype(np.int32) & (_TILE - 1)
-    v = (c * y - s * x + offset[:, 1][labels]).astype(np.int32) & (_TILE - 1)
-    flat = (kind.astype(np.int32)[labels] * _TILE + v) * _TILE + u
-    texture = tiles.ravel()[flat]
     shade = shading.astype(np.float32)
     base = colour[:, 0] - (shade * leaves.centre).sum(1)
     lab = np.empty((height, width, 3), np.float32)
@@ -311,3 +282,18 @@ def _depth_of_field(
     weight: Floats = np.clip(np.abs(depth - focus) * 3 - 0.3, 0, 1).astype(np.float32)
     weight = cv2.GaussianBlur(weight, (0, 0), scene.blur)[..., None]
     return linear + weight * (soft - linear)
+
+
+def _developed(rng: np.random.Generator, srgb: Floats) -> Floats:
+    """What a lens and a developer leave: soft or sharpened, at times with a little grain."""
+    if rng.random() < 0.4:
+        srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.8)))
+    if rng.random() < 0.4:
+        soft = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.6, 1.5)))
+        srgb = srgb + np.float32(rng.uniform(0.1, 0.6)) * (srgb - soft)
+    if rng.random() < 0.6:
+        grain: Floats = rng.standard_normal(srgb.shape[:2], np.float32)
+        if rng.random() < 0.5:
+            grain = 2 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+        srgb = srgb + np.float32(rng.uniform(0.3, 2.5) / 255) * grain[..., None]
+    return srgb

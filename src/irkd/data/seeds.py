@@ -10,6 +10,7 @@ DEGRADATION = 2
 PERMUTATION = 3
 CROP = 4
 METHOD = 5
+SCENES = 6
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from irkd.data.crops import Augmentation, check_size, draw_corner
 from irkd.data.degrade import MARGIN, NEEDS_DEPTH, Mixing, degrade
 from irkd.data.pairs import Image, Pair, Split
-from irkd.data.procedural import Floats, procedural_image
+from irkd.data.procedural import Floats, Style, procedural_image
 from irkd.data.seeds import DEGRADATION, generator
 from irkd.errors import IrkdError
 
 # Streams of degradations: no two of these sets ever share a draw.
 PROCEDURAL_TRAIN, PROCEDURAL_TEST, PHOTOGRAPHS, CLEAN_FOLDER = 1, 2, 3, 4
+
+# Sets of procedural images by name.
+STYLES: dict[str, Style] = {"procedural": "plain", "scenes": "detailed"}
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}
 _DEFAULT_SIZE = 256
@@ -97,15 +100,16 @@ class ProceduralPairs(SyntheticPairs):
         count: int | None = None,
         size: int | None = None,
         seed: int = 0,
+        name: str = "procedural",
     ) -> None:
         count = _DEFAULT_COUNT[split] if count is None else count
         size = _DEFAULT_SIZE if size is None else size
         if count < 1 or size < 16:
             raise IrkdError(
-                f"procedural images: count is {count} and size {size}; "
+                f"{name} images: count is {count} and size {size}; "
                 "expected at least 1 image of at least 16 pixels."
             )
-        self.name = "procedural"
+        self.name = name
         self.task = self._degradation = task
         self._split = split
         self._count, self._size, self._seed = count, size, seed
@@ -117,7 +121,7 @@ class ProceduralPairs(SyntheticPairs):
         return self._count
 
     def pair_name(self, index: int) -> str:
-        return f"procedural_{index:05d}"
+        return f"{self.name}_{index:05d}"
 
     def check_patch(self, patch: int) -> None:
         check_size(self._size, self._size, patch, "every procedural image")
@@ -129,7 +133,10 @@ class ProceduralPairs(SyntheticPairs):
         if not 0 <= index < self._count:
             raise IndexError(index)
         return self._pool.get(
-            index, lambda: procedural_image(self._seed, self._first + index, self._size)
+            index,
+            lambda: procedural_image(
+                self._seed, self._first + index, self._size, STYLES[self.name]
+            ),
         )
 
 

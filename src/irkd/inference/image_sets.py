@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irkd.data.data_sets import published
-from irkd.data.opening import open_pairs
+from irkd.data.opening import BUILT_IN, open_pairs
 from irkd.data.pairs import PairSource
 from irkd.data.reading import SUFFIXES, is_image_name, read_image
 from irkd.errors import IrkdError
 from irkd.inference.candidates import unique_labels
 
 Picture = NDArray[np.uint8]
-
-BUILT_IN = ("procedural", "photographs")
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,15 @@ class Section(BaseModel):
 class DataSection(Section):
     """Where pairs come from."""
 
-    train: str = Field("procedural", description="a folder, or the built-in `procedural`")
+    train: str = Field(
+        "procedural",
+        description="a folder, or one of the built-in sets `procedural` and `scenes` (richer, slower"
+        " to make)",
+    )
     validation: str = Field(
         "auto",
         description="a folder, `photographs` (built in), `none`, or `auto`: the folder's test split"
-        " where it has one, else pairs held out of it; `photographs` for procedural training",
+        " where it has one, else pairs held out of it; `photographs` for a built-in set",
     )
     layout: str = Field(
         "auto", description="how the folder is arranged: auto, or a name of `irkd data layouts`"

@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from irkd.data.data_sets import published
+from irkd.data.opening import BUILT_IN
 from irkd.data.sampler import training_loader
 from irkd.environment import choose_device, describe_environment
 from irkd.errors import IrkdError
@@ -30,7 +31,7 @@ from irkd.training.audit import audit, require_gradients
 from irkd.training.checkpoint import any_completed
 from irkd.training.observer import Observer
 from irkd.training.plan import memory_estimate_mib, needs_teacher, network_rows, plan_steps
-from irkd.training.sources import BUILT_IN, open_training_pairs
+from irkd.training.sources import open_training_pairs
 from irkd.training.step_cost import step_seconds
 from irkd.training.suitability import refuse_impossible
 from irkd.training.task import DistillTask, build_task

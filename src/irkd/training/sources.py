@@ -18,11 +18,9 @@ from irkd.data.pairs import (
     PairsOver,
     variants_of,
 )
-from irkd.data.synthetic import SyntheticPairs
+from irkd.data.synthetic import STYLES, SyntheticPairs
 from irkd.errors import IrkdError
 from irkd.presets.schema import DataSection
-
-BUILT_IN = ("procedural", "photographs")
 
 _HELD_OUT_SHARE = 20
 _HELD_OUT_MOST = 16
@@ -83,9 +81,9 @@ def open_training_pairs(
 def _open(data: DataSection, task: str, seed: int) -> tuple[PairSource, PairSource | None]:
     if data.train == "photographs":
         raise IrkdError("data.train: the built-in photographs are for testing, never for training.")
-    if data.train == "procedural":
+    if data.train in STYLES:
         train: PairSource = open_pairs(
-            "procedural", task=task, split="train", count=data.count, size=data.size, seed=seed
+            data.train, task=task, split="train", count=data.count, size=data.size, seed=seed
         )
     else:
         train = open_pairs(data.train, task=task, split="train", layout=data.layout)
@@ -101,7 +99,7 @@ def _open(data: DataSection, task: str, seed: int) -> tuple[PairSource, PairSour
         return train, None
     if data.validation != "auto":
         return train, open_pairs(data.validation, task=task, split="test", layout=data.layout)
-    if data.train == "procedural":
+    if data.train in STYLES:
         return train, open_pairs("photographs", task=task)
     test = open_pairs(data.train, task=task, split="test", layout=data.layout)
     if _names(test).isdisjoint(_names(train)):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from irkd.data.pairs import Image, Pair, PairSource, PairsOver, variants_of
+from irkd.data.synthetic import STYLES
 from irkd.data.teacher_cache import CachedPairs, Record, TeacherCache, entry_bytes, record_of
 from irkd.errors import IrkdError
 from irkd.inference.memory import is_out_of_memory
@@ -328,7 +329,7 @@ def _label(preset: Preset, source: PairSource) -> str:
     """What the index calls a data set: all that decides which images its pairs have."""
     data = preset.data
     label: dict[str, Any] = {"data": source.name}
-    if data.train == "procedural":
+    if data.train in STYLES:
         label |= {"task": preset.task, "size": data.size, "seed": preset.training.seed}
     else:
         label["data"] = str(Path(source.name).resolve())

@@ -1,0 +1,220 @@
+"""Textures of procedural images: periodic tiles, looked up for every pixel of every shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]  # float32
+Labels = NDArray[np.int32]
+
+# Side of a tile, a power of two so that wrapping is a bit mask.
+_TILE = 256
+
+
+def plain_texture(rng: np.random.Generator, labels: Labels, count: int, sky: bool) -> Floats:
+    """H x W values of about zero mean and unit deviation within each of `count` shapes.
+
+    `labels`: the shape seen in each pixel. `sky`: shape 0 is a sky.
+    """
+    tiles = _plain_tiles(rng)
+    kind = rng.choice(len(tiles), count, p=[0.2, 0.2, 0.2, 0.12, 0.08, 0.2])
+    if sky:
+        kind[0] = 0
+    zoom = np.exp(rng.uniform(np.log(0.3), np.log(1.3), count))
+    turn = rng.uniform(0, 2 * np.pi, count)
+    along = (zoom * np.cos(turn)).astype(np.float32)
+    across = (zoom * np.sin(turn)).astype(np.float32)
+    offset = rng.uniform(0, _TILE, (count, 2)).astype(np.float32)
+    height, width = labels.shape
+    x = np.arange(width, dtype=np.float32)[None]
+    y = np.arange(height, dtype=np.float32)[:, None]
+    c, s = along[labels], across[labels]
+    u, v = c * x + s * y + offset[:, 0][labels], c * y - s * x + offset[:, 1][labels]
+    return _look_up(tiles, kind.astype(np.int32)[labels], u, v)
+
+
+def detailed_texture(rng: np.random.Generator, labels: Labels, count: int, sky: bool) -> Floats:
+    """As `plain_texture`, of more kinds, which flow over surfaces and whose contrast varies."""
+    shares, tiles = zip(*_detailed_tiles(rng), strict=True)
+    # An image has a few kinds of texture, and hardly any of the others.
+    share = np.array(shares) * rng.gamma(0.7, 1.0, len(shares))
+    kind = rng.choice(len(tiles), count, p=share / share.sum())
+    if sky:
+        kind[0] = 0
+    zoom = np.exp(rng.uniform(np.log(0.25), np.log(1.5), count))
+    turn = rng.uniform(0, 2 * np.pi, count)
+    along = (zoom * np.cos(turn)).astype(np.float32)
+    across = (zoom * np.sin(turn)).astype(np.float32)
+    offset = rng.uniform(0, _TILE, (count, 2)).astype(np.float32)
+    height, width = labels.shape
+    x = np.arange(width, dtype=np.float32)[None] + _slow(rng, labels.shape)
+    y = np.arange(height, dtype=np.float32)[:, None] + _slow(rng, labels.shape)
+    c, s = along[labels], across[labels]
+    first, second = offset[:, 0][labels], offset[:, 1][labels]
+    stack = np.stack(tiles).astype(np.float32)
+    kinds = kind.astype(np.int32)[labels]
+    texture = _look_up(stack, kinds, c * x + s * y + first, c * y - s * x + second)
+    np.clip(texture, -4, 4, out=texture)
+    contrast = _look_up(_smooth_noise(rng)[None], np.int32(0), x + second, y + first)
+    texture *= np.exp(np.float32(rng.uniform(0, 0.8)) * contrast)
+    return texture
+
+
+def _look_up(tiles: Floats, kind: NDArray[np.int32] | np.int32, u: Floats, v: Floats) -> Floats:
+    column = u.astype(np.int32) & (_TILE - 1)
+    row = v.astype(np.int32) & (_TILE - 1)
+    found: Floats = tiles.ravel()[(kind * _TILE + row) * _TILE + column]
+    return found
+
+
+def _slow(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
+    """Displacements of some pixels that change slowly over the image."""
+    grid = rng.normal(0, rng.uniform(0, 14), (9, 9)).astype(np.float32)
+    return cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+
+
+def _plain_tiles(rng: np.random.Generator) -> Floats:
+    """Periodic patterns of zero mean and unit deviation, K x tile x tile."""
+    tiles = [_coloured_noise(rng, slope) for slope in rng.uniform(0.2, 1.4, 3)]
+    line = np.arange(_TILE) * (2 * np.pi * 16 / _TILE)
+    wave = np.broadcast_to(np.sin(line), (_TILE, _TILE))
+    tiles += [wave, wave * wave.T]
+    # Grain along one direction: wood, grass, hair, water.
+    stretched = _coloured_noise(rng, 1.0, stretch=float(rng.uniform(4, 12)))
+    tiles.append(stretched)
+    stack = np.stack(tiles).astype(np.float32)
+    stack -= stack.mean((1, 2), keepdims=True)
+    return stack / stack.std((1, 2), keepdims=True)
+
+
+def _detailed_tiles(rng: np.random.Generator) -> list[tuple[float, Floats]]:
+    """How often a pattern is used, and the pattern, of zero mean and unit deviation."""
+    line = np.arange(_TILE) * (2 * np.pi * int(rng.integers(8, 32)) / _TILE)
+    wave = np.broadcast_to(np.sin(line), (_TILE, _TILE))
+    stretch = float(np.exp(rng.uniform(np.log(3), np.log(14))))
+    ridges = 1 - np.abs(_unit(_coloured_noise(rng, rng.uniform(0.9, 1.6)))) ** 0.7
+    patterns = [
+        *((0.12, _tailed(rng, rng.uniform(0.4, 1.7), rng.uniform(0.7, 1.8))) for _ in range(3)),
+        (0.07, _tailed(rng, rng.uniform(0.1, 0.7), 1.2)),
+        (0.12, _tailed(rng, rng.uniform(0.6, 1.2), 1.2, stretch)),
+        (0.07, ridges),
+        (0.12, _pebbles(rng)),
+        (0.06, _pebbles(rng)),
+        (0.12, _strands(rng)),
+        (0.06, _cells(rng)),
+        (0.05, wave if rng.random() < 0.5 else np.sign(wave)),
+        (0.03, wave * wave.T),
+    ]
+    return [(share, _unit(pattern)) for share, pattern in patterns]
+
+
+def _tailed(rng: np.random.Generator, slope: float, power: float, stretch: float = 1.0) -> Floats:
+    """Coloured noise with heavier (power above 1) or lighter tails than the normal distribution."""
+    noise = _unit(_coloured_noise(rng, slope, stretch))
+    return np.sign(noise) * np.abs(noise) ** power
+
+
+def _coloured_noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Floats:
+    """Noise whose amplitude spectrum falls as 1 / f^slope."""
+    spectrum = rng.standard_normal((_TILE, _TILE // 2 + 1, 2), np.float32).view(np.complex64)
+    fy = np.fft.fftfreq(_TILE)[:, None] * stretch
+    fx = np.fft.rfftfreq(_TILE)[None]
+    frequency = np.sqrt(fx**2 + fy**2)
+    frequency[0, 0] = np.inf
+    # Below a sixteenth of a tile the slope is cut: large waves would only shift the colour.
+    fall = np.maximum(frequency, 2 / _TILE) ** -slope
+    fall[0, 0] = 0
+    return scipy.fft.irfft2(spectrum[..., 0] * fall.astype(np.float32), (_TILE, _TILE))
+
+
+def _smooth_noise(rng: np.random.Generator) -> Floats:
+    """Slow waves of unit deviation."""
+    spectrum = rng.standard_normal((_TILE, _TILE // 2 + 1, 2), np.float32).view(np.complex64)
+    frequency = np.hypot(np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None]) * _TILE
+    band = np.where(frequency > 0, np.exp(-frequency / 4), 0).astype(np.float32)
+    return _unit(scipy.fft.irfft2(spectrum[..., 0] * band, (_TILE, _TILE)))
+
+
+def _unit(tile: Floats) -> Floats:
+    tile = tile - tile.mean()
+    return (tile / max(float(tile.std()), 1e-6)).astype(np.float32)
+
+
+def _copies(points: Floats, reach: float) -> Iterator[NDArray[np.int32]]:
+    """In sixteenths of a pixel, the points of each copy of a shape that reaches into the tile.
+
+    `points`: ... x 2 (x, y), within `reach` of the first one.
+    """
+    steps = np.array([-_TILE, 0, _TILE])
+    centre = points.reshape(-1, 2)[0]
+    for dx in steps[(-reach < centre[0] + steps) & (centre[0] + steps < _TILE + reach)]:
+        for dy in steps[(-reach < centre[1] + steps) & (centre[1] + steps < _TILE + reach)]:
+            yield np.rint((points + np.array([dx, dy])) * 16).astype(np.int32)
+
+
+def _pebbles(rng: np.random.Generator) -> Floats:
+    """Small dead leaves, lit from one side: pebbles, foliage, bark."""
+    tile = np.zeros((_TILE, _TILE), np.float32)
+    smallest = rng.uniform(1.5, 5)
+    largest = smallest * rng.uniform(2, 6)
+    mean_area = 2 * np.pi * smallest**2 * np.log(largest / smallest)
+    count = int(min(3.0 * _TILE**2 / mean_area, 3000))
+    radius = rng.uniform(largest**-2.0, smallest**-2.0, count) ** -0.5
+    if rng.random() < 0.3:
+        radius = np.sort(radius)[::-1]
+    centre = rng.uniform(0, _TILE, (count, 2))
+    value = rng.normal(0, 1, count)
+    ratio = np.exp(rng.normal(0, 0.5, count))
+    tilt = rng.uniform(0, 180, count)
+    if rng.random() < 0.4:
+        tilt = rng.normal(rng.uniform(0, 180), 15, count)
+    axes = np.maximum(np.stack((radius * ratio, radius / ratio), 1), 0.5)
+    for number in range(count):
+        size = np.rint(axes[number] * 16).astype(int).tolist()
+        shade, angle = float(value[number]), float(tilt[number])
+        for at in _copies(centre[number], float(axes[number].max()) + 1):
+            cv2.ellipse(tile, at.tolist(), size, angle, 0, 360, shade, -1, cv2.LINE_8, 4)
+    light = np.float32(rng.uniform(0, 1.5)) * (tile - np.roll(tile, 1, int(rng.integers(2))))
+    return tile + light
+
+
+def _strands(rng: np.random.Generator) -> Floats:
+    """Thin curved lines about one direction: hair, grass, needles."""
+    tile = np.zeros((_TILE, _TILE), np.float32)
+    count = int(rng.integers(300, 1200))
+    start = rng.uniform(0, _TILE, (count, 2))
+    angle = rng.normal(rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.6), count)
+    bend = rng.normal(0, 0.012, count)
+    length = rng.uniform(15, 70) * rng.uniform(0.5, 1.5, count)
+    value = rng.normal(0, 1, count)
+    thickness = rng.integers(1, 4, count).tolist()
+    along = np.linspace(0, 1, 7) * length[:, None]
+    turn = angle[:, None] + bend[:, None] * along
+    points = start[:, None] + np.stack((np.cos(turn), np.sin(turn)), -1) * along[..., None]
+    for number in range(count):
+        shade = float(value[number])
+        for path in _copies(points[number], float(length[number]) + 2):
+            cv2.polylines(tile, [path], False, shade, thickness[number], cv2.LINE_8, 4)
+    return tile
+
+
+def _cells(rng: np.random.Generator) -> Floats:
+    """Rows of cells with gaps: bricks, tiles, windows, cloth."""
+    rows, columns = int(2 ** rng.integers(3, 6)), int(2 ** rng.integers(2, 6))
+    high, wide = _TILE // rows, _TILE // columns
+    value = rng.normal(0, rng.uniform(0.1, 1), (rows, columns))
+    tile = np.kron(value, np.ones((high, wide))).astype(np.float32)
+    gap, width = float(rng.normal(0, 2)), int(rng.integers(1, 3))
+    shift = wide // 2 if rng.random() < 0.5 else 0
+    for row in range(rows):
+        band = tile[row * high : (row + 1) * high]
+        band[:width] = gap
+        for step in range(width):
+            band[:, (np.arange(columns) * wide + (row % 2) * shift + step) % _TILE] = gap
+    return tile
