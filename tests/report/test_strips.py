@@ -33,9 +33,9 @@ def test_pictures_and_crops_are_what_went_in():
     assert np.abs(crop.astype(int) - window).mean() < 4
 
 
-def test_a_page_of_a_hundred_noisy_pictures_stays_below_20_mb():
-    noise = np.random.default_rng(0).integers(0, 256, (5, 300, 400, 3), np.uint8)
-    strip = make_strip("noise", dict(zip("abcde", noise, strict=True)), strip_budget(100))
+def test_many_rows_of_noise_still_fit():
+    noise = np.random.default_rng(0).integers(0, 256, (12, 300, 400, 3), np.uint8)
+    strip = make_strip("noise", dict(zip("abcdefghijkl", noise, strict=True)), strip_budget(100))
     assert total(strip) * 100 * 4 / 3 < 19.5e6
 
 

@@ -32,7 +32,7 @@ from irkd.cli.evaluation_inputs import (
     read_average,
     read_restored,
 )
-from irkd.cli.evaluation_output import REPORT, REPORT_IMAGES, show
+from irkd.cli.evaluation_output import MOST_REPORT_IMAGES, REPORT, REPORT_IMAGES, show
 from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
@@ -164,6 +164,23 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help=f"Write {REPORT}: table, plots and pictures."),
     ] = None,
+    report_images: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_REPORT_IMAGES,
+            metavar="N",
+            help="How many images the report shows: the worst, the best, and those furthest behind"
+            f" the baseline. Default: {REPORT_IMAGES}.",
+        ),
+    ] = None,
+    report_row: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="The row whose scores choose the report's images. Default: the first model.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, torch, onnxruntime or openvino.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, fp16 or bf16.")] = "fp32",
@@ -199,6 +216,8 @@ def evaluate(
         raise IrkdError(
             "detections are scored against annotations: name them, --ground-truth PATH."
         )
+    if report is None and (report_images or report_row):
+        raise IrkdError("--report-images and --report-row are for a report: add --report DIR.")
     averaged = read_average(average, data or [])
     check_outputs([json_path, csv_path, csv_images, report and report / REPORT], overwrite)
 
@@ -267,7 +286,8 @@ def evaluate(
         "metrics": metrics.split(",") if metrics is not None else None,
         "brisque_model": brisque_model,
         "baseline": baseline,
-        "strips": REPORT_IMAGES if report is not None else 0,
+        "strips": (report_images or REPORT_IMAGES) if report is not None else 0,
+        "strips_of": report_row,
         "workers": workers,
         "resume_scores": resume_scores,
     }

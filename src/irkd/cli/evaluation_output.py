@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from irkd.report.sets import SetsEvaluation
 
 REPORT = "report.html"
-REPORT_IMAGES = 100
+REPORT_IMAGES = 24
+MOST_REPORT_IMAGES = 100
 _FAILURES_SHOWN = 10
 
 
@@ -30,10 +31,7 @@ def show(
     worst: int | None,
     overwrite: bool,
 ) -> None:
-    """Print the table, write the files, and end with code 1 where scores are missing.
-
-    With several data sets, `report` holds a folder with a page for each.
-    """
+    """Print the table, write the files, and end with code 1 where scores are missing."""
     # JSON on standard output must not be mixed with the table.
     console = stderr() if str(json_path) == "-" else stdout()
     if not console.is_terminal:
@@ -49,10 +47,9 @@ def show(
     if report is not None:
         from irkd.report.page import write_report
 
-        for name, evaluation in sets.items():
-            folder = report / name if len(sets) > 1 else report
-            path = write_report(folder, evaluation, _curves(evaluation), overwrite=overwrite)
-            stderr().print(f"Report: {path}", soft_wrap=True)
+        curves = _curves(next(iter(sets.values())))
+        path = write_report(report, found, curves, overwrite=overwrite)
+        stderr().print(f"Report: {path}", markup=False, soft_wrap=True)
     _complain(found)
 
 

@@ -39,6 +39,7 @@ def evaluate(
     precision: Literal["fp32", "fp16", "bf16"] = "fp32",
     options: Mapping[str, object] | None = None,
     strips: int = 0,
+    strips_of: str | None = None,
     workers: int | None = 0,
     resume_scores: str | Path | None = None,
     command: str | None = None,
@@ -65,7 +66,9 @@ def evaluate(
         limit: score the first so many images only.
         options: what released weights do not tell of their networks (`img_size`, `arch`, ...): for
             all models, or, as `LABEL.NAME`, for one. By default what releases for `task` have.
-        strips: keep pictures of the first so many images, for a report.
+        strips: keep pictures of so many images, for a report: those with the worst and the best
+            scores of the first metric, and those furthest behind the baseline.
+        strips_of: the label of the row whose scores choose them; the first model's by default.
         workers: score in so many processes (a script needs `if __name__ == "__main__"` then); 0 is
             none but this one, None as many as are worth it.
         resume_scores: a file that scores are kept in as they are made, and taken from where they
@@ -96,6 +99,7 @@ def evaluate(
         precision=precision,
         options=options,
         strips=strips,
+        strips_of=strips_of,
         workers=workers,
         command=command,
     )
@@ -129,7 +133,8 @@ def evaluate_sets(
         average: "macro", the unweighted mean of the data sets' means, as papers average; "images",
             the mean over all images.
         settings: `limit` (of each data set), `backend`, `device`, `tile`, `overlap`, `precision`,
-            `options`, `strips`, `workers`, `command`; these and all others as `evaluate` has them.
+            `options`, `strips` (of all data sets together, at least one of each), `strips_of`,
+            `workers`, `command`; these and all others as `evaluate` has them.
 
     All data sets are opened before the first is scored, and follow one protocol.
     """
@@ -168,7 +173,7 @@ def evaluate_sets(
                 if progress is not None:
                     progress(before + done, total, f"{name}/{image}")
 
-            found[name] = session.run(job, kept, follow)
+            found[name] = session.run(job, kept, follow, sets=len(jobs))
             before += job.count
     return SetsEvaluation(found, average)
 

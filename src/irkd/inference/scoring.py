@@ -24,7 +24,6 @@ from irkd.errors import IrkdError
 from irkd.metrics.catalogue import Metric, open_metrics
 from irkd.metrics.protocols import PROTOCOLS, Protocol, quantized
 from irkd.report.evaluation import Failure, ImageScore
-from irkd.report.strips import Strip, make_strip
 
 REFERENCE = "reference"
 
@@ -34,17 +33,12 @@ _MOST_WORKERS = 8
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is computed of every image, in words that another process can read.
-
-    `strips`: pictures are kept of the first so many images, of about `budget` bytes each.
-    """
+    """What is computed of every image, in words that another process can read."""
 
     protocol: str | None
     metrics: tuple[str, ...]
     device: str
     brisque_model: str | None = None
-    strips: int = 0
-    budget: int = 0
 
 
 @dataclass
@@ -71,11 +65,10 @@ class Verdict:
     scores: dict[str, ImageScore]
     keys: dict[str, str]
     failures: list[Failure]
-    strip: Strip | None = None
 
 
 class Judge:
-    """Scores one image of every row and keeps its pictures where they are wanted."""
+    """Scores one image of every row."""
 
     def __init__(
         self,
@@ -92,11 +85,9 @@ class Judge:
             protocol = PROTOCOLS[scoring.protocol]
         self._protocol, self._metrics = protocol, metrics
         self._own = tuple(metric.name for metric in metrics if metric.function is None)
-        self._strips, self._budget = scoring.strips, scoring.budget
 
     def __call__(self, item: Restoration) -> Verdict:
         verdict = Verdict(item.name, item.size, dict(item.known), {}, item.failures)
-        pictures: dict[str, NDArray[np.uint8]] = {}
         for label, restored in item.restored.items():
             picture = quantized(restored)
             try:
@@ -110,11 +101,6 @@ class Judge:
             )
             if label in item.keys:
                 verdict.keys[label] = item.keys[label]
-            pictures[label] = picture
-        if item.index < self._strips and pictures:
-            if item.reference is not None:
-                pictures[REFERENCE] = item.reference
-            verdict.strip = make_strip(item.name, pictures, self._budget)
         return verdict
 
     def _score(
@@ -162,14 +148,14 @@ def _processors() -> int:
 @contextmanager
 def score_all(
     judge: Judge, scoring: Scoring, items: Iterator[Restoration], workers: int, *, apart: bool
-) -> Iterator[Iterator[Verdict]]:
-    """The verdicts on `items` in their order, with few images held at a time.
+) -> Iterator[Iterator[tuple[Restoration, Verdict]]]:
+    """`items` in their order, each with its verdict, with few images held at a time.
 
     In `workers` processes; with none, in threads of this one where `apart`, since NumPy and OpenCV
     work outside the interpreter's lock, or else between one image and the next.
     """
     if not workers and not apart:
-        yield map(judge, items)
+        yield ((item, judge(item)) for item in items)
         return
     pool: Executor
     task: Callable[[Restoration], Verdict]
@@ -185,15 +171,17 @@ def score_all(
         held = min(_MOST_WORKERS, _processors())
         pool, task = ThreadPoolExecutor(held), judge
 
-    def verdicts() -> Iterator[Verdict]:
-        waiting: deque[Future[Verdict]] = deque()
+    def verdicts() -> Iterator[tuple[Restoration, Verdict]]:
+        waiting: deque[tuple[Restoration, Future[Verdict]]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(task, item))
+                waiting.append((item, pool.submit(task, item)))
                 if len(waiting) > held:
-                    yield waiting.popleft().result()
+                    first, verdict = waiting.popleft()
+                    yield first, verdict.result()
             while waiting:
-                yield waiting.popleft().result()
+                first, verdict = waiting.popleft()
+                yield first, verdict.result()
         except BrokenProcessPool as error:
             raise IrkdError(
                 f"a process that scores images ended by itself; with {workers} of them memory may "

@@ -21,11 +21,20 @@ from irkd.inference.image_sets import (
     pairs_of,
 )
 from irkd.inference.kept_scores import KeptScores, network_hash
+from irkd.inference.pictures import ReportPictures
 from irkd.inference.restorations import KnownScores, restore_image
-from irkd.inference.scoring import REFERENCE, Judge, Scoring, choose_workers, score_all
+from irkd.inference.scoring import (
+    REFERENCE,
+    Judge,
+    Restoration,
+    Scoring,
+    choose_workers,
+    score_all,
+)
 from irkd.metrics.catalogue import Metric, open_metrics
 from irkd.metrics.protocols import Choice, Protocol, choose_protocol
 from irkd.report.evaluation import DEGRADED, Evaluation, Failure, ImageScore, Kind, Row
+from irkd.report.selection import Selection
 from irkd.report.strips import Strip, strip_budget
 
 Progress = Callable[[int, int, str], None]
@@ -45,6 +54,8 @@ class Job:
     names: list[str]
     """The labels of the rows."""
     baseline: str | None
+    shown: str
+    """The row that a report's pictures are chosen by."""
     notes: tuple[str, ...]
 
     @property
@@ -65,6 +76,7 @@ class Session:
     precision: str
     limit: int | None
     strips: int
+    strips_of: str | None
     workers: int | None
     command: str | None
 
@@ -85,11 +97,14 @@ class Session:
         precision: Literal["fp32", "fp16", "bf16"] = "fp32",
         options: Mapping[str, object] | None = None,
         strips: int = 0,
+        strips_of: str | None = None,
         workers: int | None = 0,
         command: str | None = None,
     ) -> Session:
         if limit is not None and limit < 1:
             raise IrkdError(f"limit must be at least 1, not {limit}.")
+        if strips < 0:
+            raise IrkdError(f"strips must be 0 or more, not {strips}.")
         if workers is not None and workers < 0:
             raise IrkdError(f"workers must be 0 or more, not {workers}.")
         if not anything:
@@ -116,6 +131,7 @@ class Session:
             precision,
             limit,
             strips,
+            strips_of,
             workers,
             command,
         )
@@ -148,10 +164,14 @@ class Session:
             _choose_protocol(protocol_name, scored, self.metrics),
             names,
             _check_labels(names, baseline),
+            self._shown(names, [*labels, *folders]),
             tuple(notes),
         )
 
-    def run(self, job: Job, kept: KeptScores | None, progress: Progress | None) -> Evaluation:
+    def run(
+        self, job: Job, kept: KeptScores | None, progress: Progress | None, *, sets: int = 1
+    ) -> Evaluation:
+        """Score the images of `job`, one of so many `sets` that share a report."""
         environment = _environment(self.device, self.metrics)
         known = None if kept is None else self._known(job, kept, environment)
         scoring = Scoring(
@@ -159,15 +179,13 @@ class Session:
             tuple(metric.name for metric in self.metrics),
             self.device,
             self.brisque_model,
-            self.strips,
-            strip_budget(min(job.count, self.strips)),
         )
         judge = Judge(scoring, job.protocol, self.metrics)
         on_processor = bool(self.candidates) and self.device == "cpu"
         workers = choose_workers(self.workers, job.count, self.metrics, beside_network=on_processor)
         results: dict[str, list[ImageScore]] = {name: [] for name in job.names}
         failures: list[Failure] = []
-        strips: list[Strip] = []
+        pictures = self._pictures(job, sets, keep=on_processor) if self.strips else None
         sizes: Counter[tuple[int, int]] = Counter()
         taken = kept.taken if kept is not None else 0
         items = (
@@ -176,7 +194,7 @@ class Session:
         )
         # On the CPU, scoring beside the network would only slow it down and blur its latency.
         with score_all(judge, scoring, items, workers, apart=not on_processor) as verdicts:
-            for done, verdict in enumerate(verdicts, start=1):
+            for done, (item, verdict) in enumerate(verdicts, start=1):
                 failures += verdict.failures
                 if verdict.size is not None:
                     sizes[verdict.size] += 1
@@ -184,8 +202,8 @@ class Session:
                     results[label].append(score)
                     if kept is not None and label in verdict.keys:
                         kept.add(verdict.keys[label], label, score)
-                if verdict.strip is not None:
-                    strips.append(verdict.strip)
+                if pictures is not None:
+                    pictures.offer(item, verdict.scores)
                 if progress is not None:
                     progress(done, job.count, verdict.name)
         by_label = {candidate.label: candidate for candidate in self.candidates}
@@ -195,6 +213,16 @@ class Session:
             raise IrkdError(
                 f"nothing could be scored. {first.label} on {first.image}: {first.reason}"
             )
+        strips: tuple[Strip, ...] = ()
+        if pictures is not None:
+
+            def restore(index: int) -> Restoration:
+                if progress is not None:
+                    name = job.images.image_name(index)
+                    progress(job.count, job.count, f"pictures of {name}")
+                return restore_image(job.images, index, self.candidates, job.folders)
+
+            strips = pictures.finish(restore)
         notes = job.notes
         if kept is not None and kept.taken > taken:
             count = kept.taken - taken
@@ -216,15 +244,22 @@ class Session:
             notes=notes,
             failures=tuple(failures),
             command=self.command,
-            strips=tuple(strips),
+            strips=strips,
+            selection=pictures.selection if pictures is not None else None,
         )
 
+    def _pictures(self, job: Job, sets: int, *, keep: bool) -> ReportPictures:
+        """`keep`: restoring an image once more costs more than compressing it in time."""
+        limit = max(1, self.strips // sets)
+        selection = Selection.of(job.shown, job.baseline, self.metrics[0], job.count, limit)
+        return ReportPictures(selection, strip_budget(min(job.count, limit) * sets), keep=keep)
+
+    def _shown(self, names: list[str], scored: list[str]) -> str:
+        if self.strips_of is None:
+            return (scored or names)[0]
+        return _known_row(self.strips_of, names)
+
     def _known(self, job: Job, kept: KeptScores, environment: Mapping[str, Any]) -> KnownScores:
-        if self.strips:
-            raise IrkdError(
-                "a report shows pictures, which are not kept with the scores: "
-                "leave out --report or --resume-scores."
-            )
         facts = {
             "data": job.images.name,
             "protocol": job.protocol and (job.protocol.name, job.protocol.description),
@@ -300,9 +335,13 @@ def _check_labels(names: list[str], baseline: str | None) -> str | None:
         )
     if baseline is None:
         return DEGRADED if DEGRADED in names else None
-    if baseline not in names:
-        raise IrkdError(f"no row is called {baseline!r}. The rows: {', '.join(names)}.")
-    return baseline
+    return _known_row(baseline, names)
+
+
+def _known_row(label: str, names: list[str]) -> str:
+    if label not in names:
+        raise IrkdError(f"no row is called {label!r}. The rows: {', '.join(names)}.")
+    return label
 
 
 # The table.

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from irkd.metrics.catalogue import Metric
 from irkd.metrics.protocols import Protocol
 from irkd.report.intervals import mean_interval
+from irkd.report.selection import Selection
 from irkd.report.strips import Strip
 
 Kind = Literal["degraded", "model", "restored"]
@@ -96,7 +97,8 @@ class Evaluation:
 
     `protocol` is None when no metric of it was asked for; `protocol_reason` says why it is this
     one. `size` is the height and width that MACs
-    were counted at. `baseline` is the label of the row that differences are taken to.
+    were counted at. `baseline` is the label of the row that differences are taken to. `strips` are
+    the pictures of the images that `selection` chose, those with the worst scores first.
     """
 
     data: str
@@ -113,6 +115,7 @@ class Evaluation:
     failures: tuple[Failure, ...] = ()
     command: str | None = None
     strips: tuple[Strip, ...] = field(default=(), repr=False)
+    selection: Selection | None = None
     protocol_reason: str = ""
 
     @cached_property

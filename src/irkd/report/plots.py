@@ -12,7 +12,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from irkd.metrics.catalogue import Metric
@@ -39,14 +41,20 @@ _STYLE: Any = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "grid.color"), _INK),
     **dict.fromkeys(("xtick.color", "ytick.color"), _INK),
 }
+# The degraded input's colour, which belongs to no model.
+_SOFT = "#808a96"
 _MOST_POINTS = 400
+_MOST_DOTS = 60
 _DASHES = ("-", "--", ":")
 
 Log = Sequence[Mapping[str, Any]]
 
 
-def quality_against_macs(evaluation: Evaluation, metric: Metric) -> str | None:
-    """Mean score over MACs, one point a model; None where no model's MACs are known."""
+def quality_against_macs(evaluation: Evaluation, metric: Metric, *, salt: str = "") -> str | None:
+    """Mean score over MACs, one point a model; None where no model's MACs are known.
+
+    Plots in one page need a `salt` each where they are of the same metric.
+    """
     points = [
         (row.label, row.macs_g, row.mean(metric.field))
         for row in evaluation.rows
@@ -54,11 +62,18 @@ def quality_against_macs(evaluation: Evaluation, metric: Metric) -> str | None:
     ]
     if not points:
         return None
-    with rc_context({**_STYLE, "svg.hashsalt": f"quality {metric.name}"}):
+    with rc_context({**_STYLE, "svg.hashsalt": f"quality {metric.name} {salt}"}):
         figure, axes = _axes()
         colours = row_colours(evaluation)
         for label, macs, score in points:
-            axes.plot(macs, score, "o", markersize=9, color=colours[label], label=_plain(label))
+            axes.plot(
+                macs,
+                score,
+                "o",
+                markersize=9,
+                color=colours[label],
+                label=_plain(_shortened(label, 40)),
+            )
         degraded = evaluation.by_label.get(DEGRADED)
         if degraded is not None and math.isfinite(degraded.mean(metric.field)):
             axes.axhline(
@@ -73,6 +88,54 @@ def quality_against_macs(evaluation: Evaluation, metric: Metric) -> str | None:
         if not metric.higher_is_better:
             axes.invert_yaxis()
         return _svg(figure, axes)
+
+
+def score_distribution(evaluation: Evaluation, metric: Metric, *, salt: str = "") -> str | None:
+    """The finite scores of the images, row by row; None where no row has two.
+
+    A box from the lower to the upper quartile with a line at the median, whiskers to the 5th and
+    95th percentile, and the mean as a diamond. Few images are dots, many a density, with a dot for
+    the lowest and the highest.
+    """
+    scores = {row.label: np.array(row.finite(metric.field)) for row in evaluation.rows}
+    if max(map(len, scores.values()), default=0) < 2:
+        return None
+    with rc_context({**_STYLE, "svg.hashsalt": f"distribution {metric.name} {salt}"}):
+        figure, axes = _axes(height=0.8 + 0.6 * len(scores))
+        colours = {DEGRADED: _SOFT, **row_colours(evaluation)}
+        for position, (label, values) in enumerate(scores.items()):
+            if len(values):
+                _draw_distribution(axes, position, values, colours[label])
+        axes.set_yticks(range(len(scores)), [_plain(_shortened(label, 22)) for label in scores])
+        axes.set_ylim(len(scores) - 0.45, -0.55)
+        axes.tick_params("y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(metric.title)
+        return _svg(figure, axes)
+
+
+def _draw_distribution(axes: Axes, position: int, values: Any, colour: str) -> None:
+    low, lower, median, upper, high = np.percentile(values, (5, 25, 50, 75, 95))
+    dots = values
+    if len(values) > _MOST_DOTS:
+        dots = np.array([values.min(), values.max()])
+        if dots[0] < dots[1]:
+            shape: Any = axes.violinplot(
+                values, [position], orientation="horizontal", widths=0.85, showextrema=False
+            )
+            shape["bodies"][0].set(facecolor=colour, alpha=0.35, linewidth=0)
+    # Over the row's height by the golden ratio, so that equal scores are not one dot.
+    spread = (np.arange(len(dots)) * 0.618034) % 1 - 0.5 if len(dots) > 2 else np.zeros(len(dots))
+    size = 6 if len(dots) < 30 else 4
+    axes.plot(dots, position + 0.5 * spread, "o", color=colour, ms=size, alpha=0.8, mew=0, zorder=2)
+    line: Any = {"color": _INK, "linewidth": 1.2, "zorder": 3}
+    for start, end in ((low, lower), (upper, high)):
+        axes.plot([start, end], [position, position], **line)
+    box = Rectangle((lower, position - 0.2), upper - lower, 0.4, zorder=3)
+    box.set(facecolor=to_rgba(colour, 0.2), edgecolor=_INK, linewidth=1.2)
+    axes.add_patch(box)
+    axes.plot([median, median], [position - 0.2, position + 0.2], **{**line, "linewidth": 2.4})
+    axes.plot(values.mean(), position, "D", color=_INK, ms=6, markerfacecolor="none", zorder=5)
 
 
 def training_curves(
@@ -128,7 +191,7 @@ def _draw_curves(
             values,
             color=colours[label],
             linestyle="-" if dashes is None else dashes[label],
-            label=_plain(label),
+            label=_plain(_shortened(label, 40)),
             marker="o" if len(steps) < 30 else None,
             markersize=4,
         )
@@ -163,8 +226,8 @@ def _series(log: Log, kind: str, field: str) -> tuple[Any, Any]:
     return means[:, 0], means[:, 1]
 
 
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+def _axes(height: float = 3.6) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.4, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
@@ -178,7 +241,10 @@ def _plain_ticks(axis: Axis) -> None:
 
 def _svg(figure: Figure, axes: Axes) -> str:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(labels)))
+    if labels:
+        columns = max(1, min(3, 45 // (5 + max(map(len, labels)))))
+        figure.set_figheight(figure.get_figheight() + 0.2 * ((len(labels) - 1) // columns))
+        figure.legend(handles, labels, loc="outside upper left", ncols=columns)
     buffer = io.StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
@@ -190,6 +256,12 @@ def _svg(figure: Figure, axes: Axes) -> str:
     # Groups are numbered anew in every plot; ids must be unique in the page. Nothing uses these.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     return text.replace(_INK, "currentColor")
+
+
+def _shortened(label: str, length: int) -> str:
+    """The beginning and the end of a label that is longer than `length`."""
+    half = (length - 1) // 2
+    return label if len(label) <= length else f"{label[:half]}…{label[-half:]}"
 
 
 def _plain(label: str) -> str:

@@ -31,6 +31,9 @@ _LEVELS = (
     (480, 76),
     (360, 70),
     (240, 60),
+    (160, 50),
+    (120, 40),
+    (80, 30),
 )
 
 
@@ -71,17 +74,17 @@ def make_strip(name: str, pictures: Mapping[str, Picture], budget: int) -> Strip
     share = (budget - sum(map(len, crops.values()))) // len(pictures)
     for longest, quality in _LEVELS:
         # Rain and noise make the degraded picture the largest.
-        size = max(len(encode(fit_within(picture, longest), quality)) for picture in (first, last))
-        if size <= share:
+        ends = {
+            label: encode(fit_within(pictures[label], longest), quality)
+            for label in (labels[0], labels[-1])
+        }
+        if max(map(len, ends.values())) <= share:
             break
-    return Strip(
-        name,
-        height,
-        width,
-        crop,
-        {label: encode(fit_within(image, longest), quality) for label, image in pictures.items()},
-        crops,
-    )
+    whole = {
+        label: ends[label] if label in ends else encode(fit_within(picture, longest), quality)
+        for label, picture in pictures.items()
+    }
+    return Strip(name, height, width, crop, whole, crops)
 
 
 def strip_budget(count: int) -> int:
