@@ -8,12 +8,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from skimage import data
+from made_up_evaluation import CURVES, HOSTILE, make_evaluation
 
 from irkd.errors import IrkdError
 from irkd.metrics.catalogue import open_metrics
-from irkd.metrics.protocols import protocol
-from irkd.report.evaluation import Evaluation, Failure, ImageScore, Row
+from irkd.report.evaluation import Failure, ImageScore, Row
 from irkd.report.page import render, write_report
 from irkd.report.page_pictures import choice_line
 from irkd.report.page_tables import averages_table
@@ -22,7 +21,6 @@ from irkd.report.selection import Selection
 from irkd.report.sets import SetsEvaluation
 from irkd.report.strips import make_strip, strip_budget
 
-HOSTILE = "<script>alert('x')</script> & \"$name\""
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 
 
@@ -62,53 +60,6 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-def make_evaluation(**changes) -> Evaluation:
-    picture = data.chelsea()[:120, :160]
-    names = ("first", HOSTILE)
-
-    def row(label, kind, scores, **costs):
-        images = tuple(
-            ImageScore(name, 120, 160, {"psnr_db": score, "ssim": score / 50}, costs.get("time"))
-            for name, score in zip(names, scores, strict=True)
-        )
-        return Row(label, kind, None, images, costs.get("params_m"), costs.get("macs_g"))
-
-    pictures = {"degraded": picture // 2, HOSTILE: picture, "reference": picture}
-    values = {
-        "data": "photographs",
-        "task": "denoise",
-        "n": 2,
-        "protocol": protocol("rgb"),
-        "metrics": open_metrics(["psnr", "ssim"]),
-        "rows": (
-            row("degraded", "degraded", (20.0, 22.0)),
-            row("student alone", "model", (30.25, 31.0), params_m=3.5, macs_g=85.0, time=120.0),
-            row(HOSTILE, "model", (31.5, math.inf), params_m=26.1, macs_g=620.0, time=900.5),
-        ),
-        "baseline": "student alone",
-        "size": (512, 512),
-        "settings": {},
-        "environment": {"versions": {"irkd": "1.2.3"}, "python": "3.11", "device": "cpu"},
-        "command": f"irkd evaluate '{HOSTILE}'",
-        "strips": tuple(make_strip(name, pictures, 10**5) for name in names),
-        **changes,
-    }
-    return Evaluation(**values)
-
-
-CURVES = {
-    "student alone": [
-        {"kind": "train", "step": step, "loss": 0.3 / (1 + step)} for step in range(50)
-    ]
-    + [{"kind": "validation", "step": step, "psnr_db": 20.0 + step} for step in range(3)],
-    HOSTILE: [
-        {"kind": "train", "step": 1, "loss": math.nan},
-        {"kind": "train", "step": "x", "loss": 1},
-        {"kind": "other"},
-    ],
-}
 
 
 def test_needs_no_network():

@@ -20,7 +20,7 @@ for (const photograph of document.querySelectorAll(".photograph")) {
   slider.type = "range";
   slider.min = 0;
   slider.max = 100;
-  slider.step = 0.5;
+  slider.step = "any";
   slider.setAttribute("aria-label", "Where the left picture ends and the right one begins");
   stage.append(slider);
   const move = () => stage.style.setProperty("--at", `${slider.value}%`);
