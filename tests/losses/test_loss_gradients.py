@@ -10,7 +10,7 @@ import torch
 from irkd.losses.affinity import affinity_loss
 from irkd.losses.attention import channel_attention, reduce_positions, spatial_attention
 from irkd.losses.attention_transfer import attention_transfer_loss
-from irkd.losses.contrast import contrast_ratio, infonce, literal_contrast
+from irkd.losses.contrast import contrast_ratio, contrast_share, infonce, literal_contrast
 from irkd.losses.kernels import kernel_loss
 from irkd.losses.perceptual import feature_l1
 from irkd.losses.pixel import pixel_loss, trusted_pixel_loss
@@ -28,6 +28,10 @@ def _features_l1(a, b):
 
 def _ratio(a, b, c):
     return contrast_ratio([a, a[:, :2]], [b, b[:, :2]], [c, c[:, :2]])
+
+
+def _share(a, b, c):
+    return contrast_share([a, a[:, :2]], [b, b[:, :2]], [c, c[:, :2]])
 
 
 LOSSES = {
@@ -50,6 +54,7 @@ LOSSES = {
     "infonce-uncentred": (partial(infonce, tau=0.5, centre=False), FEATURES, 3),
     "literal-contrast": (partial(literal_contrast, tau=0.5), FEATURES, 3),
     "ratio": (_ratio, FEATURES, 3),
+    "share": (_share, FEATURES, 3),
     "wavelet": (partial(wavelet_loss, levels=2, level_weights=(1.0, 0.5)), (1, 2, 7, 5), 2),
     "affinity": (partial(affinity_loss, grid=2), FEATURES, 2),
     "attention-transfer": (attention_transfer_loss, FEATURES, 2),

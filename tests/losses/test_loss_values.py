@@ -17,7 +17,7 @@ from irkd.losses.attention import (
     reduce_positions,
     spatial_attention,
 )
-from irkd.losses.contrast import contrast_ratio, infonce, literal_contrast
+from irkd.losses.contrast import contrast_ratio, contrast_share, infonce, literal_contrast
 from irkd.losses.kernels import kernel_loss, squared_distance
 from irkd.losses.pixel import pixel_loss, pixel_map, trusted_pixel_loss
 from irkd.losses.ssim import ssim
@@ -223,3 +223,11 @@ class TestContrast:
         assert contrast_ratio(one, zero, two).item() == pytest.approx(expected)
         assert contrast_ratio(one[:1], zero[:1], two[:1]).item() == pytest.approx(1)
         assert contrast_ratio(zero, zero, two).item() == 0
+
+    def test_share_is_between_the_teacher_and_the_degraded_image(self):
+        """Each image by itself: one at a third of the way, one at the end."""
+        taught, degraded = torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 3.0)
+        restored = torch.stack([torch.ones(1, 2, 2), torch.full((1, 2, 2), 3.0)])
+        value = contrast_share([restored], [taught], [degraded])
+        assert value.item() == pytest.approx((1 / 3 + 1) / 2)
+        assert contrast_share([taught], [taught], [degraded]).item() == 0

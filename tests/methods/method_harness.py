@@ -54,6 +54,7 @@ OPTION_SETS: dict[str, list[dict[str, object]]] = {
     "wavelet": [{"levels": 2, "level_weights": (1.0, 0.5)}],
     "skd": [
         {"contrast": "ratio"},
+        {"contrast": "infonce"},
         {"contrast": "literal", "phi": "pixel"},
         {"contrast": "infonce", "phi": "pixel", "kernel": "euclidean"},
         {"contrast": "off", "kernel": "cosine", "mca_target": "raw"},

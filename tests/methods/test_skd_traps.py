@@ -10,7 +10,7 @@ from method_harness import FAMILY_PAIRS, bench, between, pairs, twins
 from test_method_contract import LargestTensor
 
 from irkd.losses.attention import channel_attention_map, spatial_attention
-from irkd.losses.contrast import contrast_ratio, infonce, literal_contrast
+from irkd.losses.contrast import contrast_ratio, contrast_share, infonce, literal_contrast
 from irkd.losses.kernels import kernel_loss
 from irkd.methods.projector import Projector, Projectors
 from irkd.methods.skd import SKDParameters
@@ -31,7 +31,8 @@ class TestTemperature:
 
     @pytest.mark.parametrize("student", ["teacher", "degraded"])
     def test_smallest_temperature_has_bounded_gradients(self, student):
-        tried = bench({"name": "skd", "phi": "pixel", "tau": 0.02}, FAMILY_PAIRS[1])
+        options = {"contrast": "infonce", "phi": "pixel", "tau": 0.02}
+        tried = bench({"name": "skd", **options}, FAMILY_PAIRS[1])
         context = tried.context(16, 4)
         degraded, reference = pairs(16, 4)
         context.teacher_restored = reference
@@ -42,7 +43,7 @@ class TestTemperature:
 
     def test_smaller_ones_are_refused(self):
         with pytest.raises(ValueError, match=r"tau must be 0\.02 or more, not 0\.019"):
-            SKDParameters(tau=0.019)
+            SKDParameters(contrast="infonce", tau=0.019)
 
     def test_the_printed_one_is_not_a_number(self):
         tried = bench({"name": "skd", "form": "paper", "phi": "pixel"}, FAMILY_PAIRS[0])
@@ -79,8 +80,9 @@ class TestContrast:
         before, after = descend(lambda *features: literal_contrast(*features, tau=0.1))
         assert after[0] - after[1] < before[0] - before[1] - 0.01
 
-    def test_the_method_takes_the_repaired_sign(self):
-        method = bench({"name": "skd", "phi": "pixel"}, FAMILY_PAIRS[1])
+    @pytest.mark.parametrize("contrast", ["share", "ratio", "infonce"])
+    def test_the_method_takes_the_repaired_sign(self, contrast):
+        method = bench({"name": "skd", "contrast": contrast, "phi": "pixel"}, FAMILY_PAIRS[1])
         context = method.context(16, 4)
         degraded, reference = pairs(16, 4)
         context.teacher_restored = reference
@@ -97,9 +99,23 @@ class TestContrast:
         assert centred > 0.98
         assert uncentred < 0.9
 
-    def test_the_ratio_has_its_minimum_at_the_teacher(self):
-        before, after = descend(lambda a, b, c: contrast_ratio([a], [b], [c]))
+    @pytest.mark.parametrize("loss", [contrast_ratio, contrast_share])
+    def test_these_have_their_minimum_at_the_teacher(self, loss):
+        before, after = descend(lambda a, b, c: loss([a], [b], [c]))
         assert after[0] > 0.9999 > before[0]
+
+    def test_the_share_has_a_bounded_gradient_at_the_degraded_image(self):
+        """Networks that start as the identity start there."""
+        norms = {}
+        for contrast in ("share", "ratio"):
+            tried = bench({"name": "skd", "contrast": contrast, "phi": "pixel"}, FAMILY_PAIRS[1])
+            context = tried.context(16, 4)
+            degraded, context.teacher_restored = pairs(16, 4)
+            context.degraded = degraded
+            context.restored = (degraded + 1e-6).requires_grad_()
+            tried.method(context)["contrast"].backward()
+            norms[contrast] = float(context.restored.grad.norm())
+        assert 1e-4 < norms["share"] < 1 < 100 < norms["ratio"]
 
 
 class TestKernel:

@@ -79,3 +79,20 @@ def contrast_ratio(
         far = torch.stack([(anchor - other).abs().mean() for other in others]).sum()
         total = total + weight * (anchor - positive).abs().mean() / (far + 1e-7)
     return total
+
+
+@full_precision
+def contrast_share(
+    restored: Sequence[Tensor], taught: Sequence[Tensor], degraded: Sequence[Tensor]
+) -> Tensor:
+    """Mean over images and layers of near / (near + far), the L1 distances to both images.
+
+    Between 0, at the teacher, and 1, at the degraded image. Unlike `contrast_ratio` its gradient is
+    bounded where a student starts as the identity.
+    """
+    shares = []
+    for anchor, positive, negative in zip(restored, taught, degraded, strict=True):
+        near = (anchor - positive).abs().flatten(1).mean(1)
+        far = (anchor - negative).abs().flatten(1).mean(1)
+        shares.append((near / (near + far + 1e-7)).mean())
+    return torch.stack(shares).mean()

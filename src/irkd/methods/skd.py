@@ -25,7 +25,7 @@ from irkd.losses.attention import (
     reduce_positions,
     spatial_attention,
 )
-from irkd.losses.contrast import contrast_ratio, infonce, literal_contrast
+from irkd.losses.contrast import contrast_ratio, contrast_share, infonce, literal_contrast
 from irkd.losses.kernels import Kernel, Normalization, kernel_loss
 from irkd.losses.perceptual import VGG19Features
 from irkd.losses.pixel import pixel_loss
@@ -119,12 +119,16 @@ class SKDParameters(MethodParameters):
         "features attended by themselves, 0 where both agree. raw: the teacher's features as "
         "printed (3), which is not 0 at the teacher, since attention smooths, and over-sharpens",
     )
-    contrast: Literal["infonce", "ratio", "literal", "off"] = Field(
-        "infonce",
-        description="infonce: cross-entropy of the teacher's output among the batch's degraded "
-        "images. ratio: distance to the teacher's output over distance to the degraded image, whose"
-        " minimum is at the teacher. literal: the printed ratio (4); minimising it drives the "
-        "student to the degraded image. off: none",
+    contrast: Literal["share", "ratio", "infonce", "literal", "off"] = Field(
+        "share",
+        description="share: distance to the teacher's output as a share of the distances to it and "
+        "to the degraded image, whose minimum, 0, is at the teacher. ratio: the one distance over "
+        "the other, as AECR-Net has it; without bound at the degraded image, where students that "
+        "begin as the identity start. infonce: cross-entropy of the teacher's output among the "
+        "batch's degraded images, nearest to what is printed (4); without a minimum at the "
+        "teacher, it outweighs the other terms and costs SSIM (docs/method-comparison.md). "
+        "literal: (4) as printed; minimising it drives the student to the degraded image. "
+        "off: none",
     )
     centre: bool = Field(
         True,
@@ -237,7 +241,7 @@ class SoftKnowledgeDistillation(Method):
             # The borders of phi's convolutions weigh more in a small image.
             self.size_dependent = frozenset({"contrast"})
         self.floors = dict.fromkeys(exceptional & set(self.term_weights), math.nan)
-        if parameters.contrast == "ratio":
+        if parameters.contrast in ("share", "ratio"):
             exceptional.add("contrast")
         self.not_monotone = frozenset(exceptional & set(self.term_weights))
 
@@ -317,6 +321,8 @@ class SoftKnowledgeDistillation(Method):
     def _contrast(self, context: Context) -> Tensor:
         spec = self.parameters_spec
         restored, taught, degraded = self._contrasted_features(context)
+        if spec.contrast == "share":
+            return contrast_share(restored, taught, degraded)
         if spec.contrast == "ratio":
             return contrast_ratio(restored, taught, degraded)
         if spec.contrast == "infonce":
