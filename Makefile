@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread: on busy machines two can be several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow lint bench models clean
 
 setup: $(READY)
 
@@ -32,6 +32,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# hours; MODELS="denoise" makes one of them
+models: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh models.sh $(MODELS)
 
 clean:
 	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
