@@ -1,4 +1,4 @@
-"""`irkd restore`: restored images beside the degraded ones."""
+"""`irkd restore`: restored images and videos beside the degraded ones."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irkd.cli.common import progress, stderr, stdout, write_json_result
+from irkd.cli.common import stderr, stdout, write_json_result
 from irkd.cli.network_options import NetworkSetOption, network_options, print_assumptions
+from irkd.cli.restore_progress import RestoreProgress, print_summary
 from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from irkd.inference.restore import Outcome
+    from irkd.inference.restore_files import Outcome
 
 
 def restore(
     images: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="IMAGE|DIR",
-            help="Images, or folders whose tree is mirrored.",
+            metavar="IMAGE|VIDEO|DIR",
+            help="Images, videos, or folders of images, whose tree is mirrored.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +41,7 @@ def restore(
         str | None,
         typer.Option(
             help="derain, deblur, dehaze or denoise: picks a shipped model, and what released"
-            " weights do not tell."
+            " weights do not tell. auto judges each image."
         ),
     ] = None,
     settings: NetworkSetOption = None,
@@ -64,11 +65,17 @@ def restore(
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Also write NAME_compare.png: before and after.")
+        bool,
+        typer.Option(
+            "--compare",
+            help="Also write NAME_compare.png: before and after (of a video: its middle frame).",
+        ),
     ] = False,
     strength: Annotated[
         float,
-        typer.Option(metavar="0..1", help="How much of the change is applied."),
+        typer.Option(
+            metavar="0..1", help="Blend with the input: 0 gives it back, 1 is fully restored."
+        ),
     ] = 1.0,
     backend: Annotated[
         str, typer.Option(help="What runs the model: auto, torch, onnxruntime or openvino.")
@@ -85,10 +92,10 @@ def restore(
         bool, typer.Option("--list-models", help="List the models that ship with irkd.")
     ] = False,
 ) -> None:
-    """Restore images: remove rain, blur, haze or noise with a trained network.
+    """Restore images and videos: remove rain, blur, haze or noise with a trained network.
 
-    Format, bit depth, transparency, EXIF and colour profile are kept. Of several images, those
-    whose result exists already are skipped.
+    Format, bit depth, transparency, EXIF and colour profile are kept; of videos the sound, the
+    number of frames and their times. Of several files, those whose result exists are skipped.
 
     [dim]irkd restore photo.jpg --compare[/]
     """
@@ -102,15 +109,16 @@ def restore(
 
     from irkd.environment import describe_environment
     from irkd.files import refuse_existing
-    from irkd.inference import restore as engine
-    from irkd.inference.jobs import plan_jobs
+    from irkd.inference.jobs import plan_jobs, videos_below
+    from irkd.inference.restore_files import raise_failures, refuse_strength, restore_files
+    from irkd.inference.specialists import OneModel, open_chooser
 
     if json_path is not None and str(json_path) != "-":
         refuse_existing(json_path, overwrite)
-    engine.refuse_strength(strength)
+    refuse_strength(strength)
     jobs = plan_jobs(images, output, compare=compare)
     alone = len(images) == 1 and not images[0].is_dir()
-    restorer, name = engine.open_restorer(
+    chooser = open_chooser(
         model,
         task=task,
         tile=_parse_tile(tile),
@@ -119,40 +127,48 @@ def restore(
         device=device,
         options=network_options(settings),
     )
-    print_assumptions(restorer.network, name)
-    if model is None and task is not None and name != task:
-        stderr().print(f"no model for {task} ships with irkd; using {name}.")
+    name = None
+    if isinstance(chooser, OneModel):
+        name = chooser.model
+        print_assumptions(chooser.restorer.network, name)
+        if model is None and task is not None and name == "general":
+            stderr().print(f"no model for {task} ships with irkd; using {name}.")
+    passed_over = sum(videos_below(path) for path in images if path.is_dir())
+    if passed_over:
+        stderr().print(f"{passed_over} videos in folders are passed over; name them to restore.")
     outcomes: list[Outcome] = []
     try:
-        with progress() as bar:
-            whole = bar.add_task(f"restoring with {name}", total=len(jobs), visible=not alone)
-            for outcome in engine.restore_files(
-                jobs, restorer, strength=strength, overwrite=overwrite, skip_existing=not alone
+        with RestoreProgress(console, len(jobs)) as shown:
+            for outcome in restore_files(
+                jobs,
+                chooser,
+                strength=strength,
+                overwrite=overwrite,
+                skip_existing=not alone,
+                watch=shown.within,
             ):
                 outcomes.append(outcome)
-                _print_outcome(console, outcome)
-                bar.advance(whole)
+                shown.finished(outcome)
     except KeyboardInterrupt:
         if not alone:
             stderr().print(
-                f"{len(outcomes)} of {len(jobs)} images are done; the same command goes on."
+                f"{len(outcomes)} of {len(jobs)} files are done; the same command goes on."
             )
         raise
     finally:
-        device_name = str(restorer.device)
         write_json_result(
             json_path,
             {
                 "model": name,
                 "strength": strength,
                 "files": [outcome.as_json() for outcome in outcomes],
-                "environment": describe_environment(device_name),
+                "environment": describe_environment(chooser.device),
             },
             overwrite=overwrite,
         )
     if not alone:
-        _print_summary(console, outcomes)
-    engine.raise_failures(outcomes)
+        print_summary(console, outcomes)
+    raise_failures(outcomes)
 
 
 def _parse_tile(tile: str) -> Any:
@@ -163,38 +179,8 @@ def _parse_tile(tile: str) -> Any:
     return int(tile)
 
 
-def _print_outcome(console: Console, outcome: Outcome) -> None:
-    """One line for one image; failures are listed at the end."""
-    if outcome.status != "restored":
-        return
-    parts = [
-        str(outcome.job.target),
-        f"{outcome.width} x {outcome.height}",
-        f"{outcome.width * outcome.height / 1e6:.2f} MP",
-        f"{outcome.time_s:.2f} s",
-    ]
-    if outcome.tile is not None:
-        parts.append(f"tiles of {outcome.tile[1]} x {outcome.tile[0]}")
-    console.print("  ".join(parts), markup=False)
-    for note in outcome.notes:
-        stderr().print(f"  {outcome.job.source.name}: {note}", markup=False)
-
-
-def _print_summary(console: Console, outcomes: list[Outcome]) -> None:
-    counts = {
-        status: sum(outcome.status == status for outcome in outcomes)
-        for status in ("restored", "skipped", "failed")
-    }
-    text = f"{counts['restored']} restored"
-    if counts["skipped"]:
-        text += f", {counts['skipped']} skipped (their results exist; --overwrite makes them again)"
-    if counts["failed"]:
-        text += f", {counts['failed']} failed"
-    console.print(text + ".")
-
-
 def _list_models(console: Console, json_path: Path | None, overwrite: bool) -> None:
-    from irkd.inference.restore import describe_shipped
+    from irkd.inference.specialists import describe_shipped
 
     rows = describe_shipped()
     write_json_result(json_path, {"models": rows}, overwrite=overwrite)

@@ -53,7 +53,9 @@ FORMATS: dict[str, str | None] = {
     ".pbm": None,
 }
 _READABLE = "PNG, JPEG, TIFF, WebP, AVIF, BMP, PPM/PGM/PBM or GIF"
-VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".wmv"))
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".m2ts")
+)
 
 # Where a file that is said to hold more is taken for a trap: 16384 x 16384.
 MAX_PIXELS = 1 << 28
@@ -124,9 +126,7 @@ _TURNS = {
 
 def _read_bytes(path: Path) -> bytes:
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        raise IrkdError(
-            f"{path}: video is not supported yet. irkd restore takes images: {_READABLE}."
-        )
+        raise IrkdError(f"{path} is a video; what is read here are images: {_READABLE}.")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:

@@ -8,23 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irkd.errors import IrkdError
+from irkd.inference.clips import ENCODERS, FALLBACK_SUFFIX, encoder_of, is_video
 from irkd.inference.encoding import format_of
 from irkd.inference.images import FORMATS
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image, its result, and the before/after picture where one is wanted."""
+    """One image or video, its result, and the before/after picture where one is wanted."""
 
     source: Path
     target: Path
     compare: Path | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.target.exists() and (self.compare is None or self.compare.exists())
 
 
 def plan_jobs(
     inputs: Iterable[str | Path], output: str | Path | None = None, *, compare: bool = False
 ) -> list[Job]:
     """The images among `inputs` (files and folders), each with a place for its result.
+
+    Videos are taken where they are named, and passed over in folders: one can take hours.
 
     Results go beside their images as NAME_restored, those of a folder to FOLDER_restored, where
     its tree is mirrored; or to `output`: a file for a single image, else a folder. Hidden files,
@@ -42,7 +49,7 @@ def plan_jobs(
     into_folder = output is not None and (several or paths[0].is_dir() or _is_folder(output))
     if into_folder and output is not None and output.exists() and not output.is_dir():
         raise IrkdError(f"{output} is a file; several images need a folder.")
-    if into_folder and output is not None and output.suffix.lower() in FORMATS and several:
+    if output is not None and output.suffix.lower() in (*FORMATS, *ENCODERS) and several:
         raise IrkdError(f"{output} names one file; several images need a folder.")
     found: list[tuple[Path, Path]] = []
     for path in paths:
@@ -57,6 +64,16 @@ def plan_jobs(
         else:
             found.append((path, output / path.name if into_folder else output))
     return _without_collisions(found, compare)
+
+
+def videos_below(folder: Path) -> int:
+    """How many videos a folder's tree holds, which `plan_jobs` passes over."""
+    return sum(
+        is_video(Path(name)) and not name.startswith(".")
+        for here, _, names in os.walk(folder)
+        for name in names
+        if not any(part.startswith(".") for part in Path(here).relative_to(folder).parts)
+    )
 
 
 def _is_folder(output: Path) -> bool:
@@ -95,7 +112,11 @@ def _without_collisions(found: list[tuple[Path, Path]], compare: bool) -> list[J
     taken: set[Path] = set()
     plain = {target for _, target in found}
     for source, target in found:
-        if FORMATS.get(source.suffix.lower(), "") is None and target.suffix == source.suffix:
+        if is_video(source):
+            if source.suffix.lower() not in ENCODERS and target.suffix == source.suffix:
+                target = target.with_suffix(FALLBACK_SUFFIX)
+            encoder_of(target)
+        elif FORMATS.get(source.suffix.lower(), "") is None and target.suffix == source.suffix:
             target = target.with_suffix(".png")  # GIF and PBM are read only
             if target in plain or target in taken:
                 target = target.with_name(source.name + ".png")

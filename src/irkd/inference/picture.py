@@ -12,6 +12,8 @@ from irkd.inference.metadata import Metadata
 
 Pixels = NDArray[Any]
 
+_BAND = 256
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -42,6 +44,29 @@ def from_float(restored: NDArray[np.float32], *, dtype: Any, grey: bool) -> Pixe
     if grey:
         restored = restored.mean(axis=2)
     return change_depth(np.clip(restored, 0, 1), dtype)
+
+
+def as_colour(pixels: Pixels) -> Pixels:
+    """H x W or H x W x 3 as H x W x 3 of the same type, without a copy; grey is repeated."""
+    return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+
+
+def blend(degraded: Pixels, restored: NDArray[np.float32], strength: float, dtype: Any) -> Pixels:
+    """degraded + strength * (restored - degraded) with values of `dtype`.
+
+    `degraded`: H x W or H x W x 3 of any depth; the result has its shape. `restored`: H x W x 3 in
+    [0, 1] or beyond, where it is clipped. Rows are taken in bands: no copy of the image in
+    floating point is made.
+    """
+    result = np.empty(degraded.shape, dtype)
+    for top in range(0, len(degraded), _BAND):
+        band = slice(top, top + _BAND)
+        part = np.clip(restored[band], 0, 1)
+        if strength != 1:
+            before = to_float(degraded[band])
+            part = before + np.float32(strength) * (part - before)
+        result[band] = from_float(part, dtype=dtype, grey=degraded.ndim == 2)
+    return result
 
 
 def change_depth(pixels: Pixels, dtype: Any) -> Pixels:

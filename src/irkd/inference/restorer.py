@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Literal, cast
+from collections.abc import Callable
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 
 from irkd.errors import IrkdError
 from irkd.inference.memory import bytes_per_pixel, is_out_of_memory
+from irkd.inference.picture import to_float
 from irkd.inference.tiling import plan_axis
-from irkd.models.apply import apply_network, pad_to_multiple
+from irkd.models.apply import apply_network
 from irkd.profiling.memory import available_bytes
 
 DEFAULT_OVERLAP = 64
@@ -39,6 +41,9 @@ class Restorer:
     away join to exactly the whole image's result; networks with global statistics (channel
     attention) differ slightly between tiles and whole.
 
+    `largest_tile`: of "auto" on the CPU, where larger tiles are no faster: an image of more pixels
+    than such a tile is cut into tiles of at most this side. None sets no bound.
+
     `precision`: "fp32", or "fp16" / "bf16" autocast; a tile that overflows is done again in fp32.
     """
 
@@ -49,6 +54,7 @@ class Restorer:
         device: str | torch.device = "cpu",
         tile: Literal["auto", "off"] | int = "auto",
         overlap: int | None = None,
+        largest_tile: int | None = None,
         precision: Literal["fp32", "fp16", "bf16"] = "fp32",
     ) -> None:
         if precision not in _PRECISIONS:
@@ -71,6 +77,9 @@ class Restorer:
         self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
         self.last_tile: tuple[int, int] | None = None
         """Height and width of the tiles of the last call; None when it took the whole image."""
+        self.watch: Callable[[float], None] | None = None
+        """Called after each tile with the share of the image that is done, up to 1."""
+        self._largest = largest_tile if self.device.type == "cpu" else None
         self._precision = _PRECISIONS[precision]
         self._multiple = cast(int, network.size_multiple)
         self._grey = channels == (1, 1)
@@ -78,8 +87,10 @@ class Restorer:
         self._fixed = cast(tuple[int, int] | None, getattr(network, "fixed_size", None))
         self._bytes_per_pixel: float | None = None
 
-    def __call__(self, degraded: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Restore H x W x 3 float32 in [0, 1]; the result has the same shape and is not clamped.
+    def __call__(self, degraded: NDArray[Any]) -> NDArray[np.float32]:
+        """Restore H x W x 3, float32 in [0, 1], uint8 or uint16, to H x W x 3 float32, not clamped.
+
+        Integers take less memory: they become numbers in [0, 1] tile by tile.
 
         Raises IrkdError when memory does not suffice for the smallest tile, or when the network's
         output is not finite.
@@ -87,16 +98,15 @@ class Restorer:
         if degraded.ndim != 3 or degraded.shape[2] != 3 or 0 in degraded.shape:
             raise IrkdError(f"expected an H x W x 3 image, not shape {degraded.shape}.")
         height, width = degraded.shape[:2]
-        image = torch.from_numpy(np.ascontiguousarray(degraded, np.float32))
-        image = image.permute(2, 0, 1)[None]
-        image = _pad_to_size(pad_to_multiple(image, self._multiple), self._fixed)
-        tile = self._first_tile(image.shape[2], image.shape[3])
+        image = _pad_to_size(_pad_to_multiple(degraded, self._multiple), self._fixed)
+        tile = self._first_tile(*image.shape[:2])
         while True:
             with contextlib.suppress(_OutOfMemory):
                 restored = self._in_tiles(image, tile)
                 break
             tile = self._smaller(tile, image)
-        self.last_tile = None if tile[0] >= image.shape[2] and tile[1] >= image.shape[3] else tile
+        whole = tile[0] >= image.shape[0] and tile[1] >= image.shape[1]
+        self.last_tile = None if whole else tile
         return restored[:height, :width]
 
     def _first_tile(self, height: int, width: int) -> tuple[int, int]:
@@ -108,22 +118,32 @@ class Restorer:
             side = self._round_up(self.tile)
             return side, side
         pixels = self._pixels_that_fit()
+        if self._largest is not None:
+            pixels = min(pixels, self._largest**2)
         if height * width <= pixels:
             return height, width
         side = int(math.sqrt(pixels)) // self._multiple * self._multiple
         side = max(side, self._round_up(_SMALLEST_TILE))
-        return side, side
+        return self._fitted(height, side), self._fitted(width, side)
+
+    def _fitted(self, length: int, side: int) -> int:
+        """The smallest tile that covers `length` with as many tiles as `side` would take."""
+        if side >= length:
+            return length
+        overlap = min(self._round_up(self.overlap), side // 2 // self._multiple * self._multiple)
+        count = math.ceil((length - overlap) / (side - overlap))
+        return min(side, self._round_up(math.ceil((length + (count - 1) * overlap) / count)))
 
     def _pixels_that_fit(self) -> float:
         if self._bytes_per_pixel is None:
             self._bytes_per_pixel = bytes_per_pixel(self.network, self.device)
         return available_bytes(self.device) * _USABLE_SHARE / self._bytes_per_pixel
 
-    def _smaller(self, tile: tuple[int, int], image: Tensor) -> tuple[int, int]:
+    def _smaller(self, tile: tuple[int, int], image: NDArray[Any]) -> tuple[int, int]:
         """Half of `tile`, after an allocation failed."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        side = min(max(tile), max(image.shape[2:])) // 2 // self._multiple * self._multiple
+        side = min(max(tile), max(image.shape[:2])) // 2 // self._multiple * self._multiple
         if self.tile == "off" or self._fixed is not None or side < min(_SMALLEST_TILE, max(tile)):
             advice = " Try --tile auto." if self.tile == "off" else ""
             raise IrkdError(
@@ -131,24 +151,37 @@ class Restorer:
             )
         return side, side
 
-    def _in_tiles(self, image: Tensor, tile: tuple[int, int]) -> NDArray[np.float32]:
-        """Restore 1 x 3 x H x W on the CPU to H x W x 3."""
+    def _in_tiles(self, image: NDArray[Any], tile: tuple[int, int]) -> NDArray[np.float32]:
+        """Restore H x W x 3 of any depth."""
         multiple = 1 if self._fixed else self._multiple
-        rows = plan_axis(image.shape[2], tile[0], self.overlap, multiple)
-        columns = plan_axis(image.shape[3], tile[1], self.overlap, multiple)
-        if len(rows.starts) == len(columns.starts) == 1:
-            return self._forward(image)
-        restored = np.zeros((*image.shape[2:], 3), np.float32)
+        rows = plan_axis(image.shape[0], tile[0], self.overlap, multiple)
+        columns = plan_axis(image.shape[1], tile[1], self.overlap, multiple)
+        count = len(rows.starts) * len(columns.starts)
+        if count == 1:
+            restored = self._forward(image)
+            self._report(1.0)
+            return restored
+        restored = np.zeros(image.shape, np.float32)
+        done = 0
         for top, row_weights in zip(rows.starts, rows.weights, strict=True):
             below = slice(top, top + rows.tile)
             for left, column_weights in zip(columns.starts, columns.weights, strict=True):
                 beside = slice(left, left + columns.tile)
-                weights = row_weights[:, None, None] * column_weights[:, None]
-                restored[below, beside] += weights * self._forward(image[..., below, beside])
+                part = self._forward(image[below, beside])
+                part *= row_weights[:, None, None] * column_weights[:, None]
+                restored[below, beside] += part
+                done += 1
+                self._report(done / count)
         return restored
 
-    def _forward(self, images: Tensor) -> NDArray[np.float32]:
-        """One pass through the network: 1 x 3 x H x W on the CPU to H x W x 3."""
+    def _report(self, share: float) -> None:
+        if self.watch is not None:
+            self.watch(share)
+
+    def _forward(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        """One pass through the network: H x W x 3 of any depth to H x W x 3 float32."""
+        images = torch.from_numpy(np.ascontiguousarray(to_float(pixels)))
+        images = images.permute(2, 0, 1)[None]
         try:
             restored = self._infer(images, self._precision)
             if self._precision is not None and not torch.isfinite(restored).all():
@@ -186,9 +219,19 @@ class _OutOfMemory(Exception):
     """An allocation failed during a pass."""
 
 
-def _pad_to_size(image: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Extend 1 x C x H x W at the right and bottom to at least `size`."""
+def _pad_to_multiple(image: NDArray[Any], multiple: int) -> NDArray[Any]:
+    """Extend H x W x 3 at the right and bottom as `irkd.models.apply.pad_to_multiple` does."""
+    for axis in (0, 1):
+        missing = -image.shape[axis] % multiple
+        if missing:
+            mode: Any = "reflect" if missing < image.shape[axis] else "edge"
+            image = np.pad(image, [(0, missing if axis == i else 0) for i in range(3)], mode=mode)
+    return image
+
+
+def _pad_to_size(image: NDArray[Any], size: tuple[int, int] | None) -> NDArray[Any]:
+    """Extend H x W x 3 at the right and bottom to at least `size`."""
     if size is None:
         return image
-    missing = [max(side - have, 0) for side, have in zip(size, image.shape[2:], strict=True)]
-    return torch.nn.functional.pad(image, (0, missing[1], 0, missing[0]), mode="replicate")
+    missing = [max(side - have, 0) for side, have in zip(size, image.shape[:2], strict=True)]
+    return np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")

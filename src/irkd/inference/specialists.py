@@ -1,0 +1,165 @@
+"""Which model restores an image: the one named, a task's, or the one that its damage asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import safetensors
+
+from irkd.environment import choose_device
+from irkd.errors import IrkdError
+from irkd.inference.backends import RuntimeNetwork, load_network
+from irkd.inference.degradation import degradation_of
+from irkd.inference.picture import Pixels
+from irkd.inference.restorer import Restorer
+from irkd.models.weights import read_metadata, shipped_models
+from irkd.presets.schema import Task
+
+GENERAL = "general"
+AUTO = "auto"
+
+Tile = Literal["auto", "off"] | int
+
+# Of tiles on the CPU. Networks with local pooling need context: the shipped one's tiles differ from
+# the whole by 13 of 255 levels at 512 pixels a side, by less than 0.1 from 768 on.
+LARGEST_TILE = 1024
+# Names of models that show something and are not meant for photographs.
+_DEMONSTRATION = "demo"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What restores an image. `found` is the task that its damage asks for, where it was judged;
+    `reason` says in words why it is this model."""
+
+    restorer: Restorer
+    model: str
+    found: str | None = None
+    reason: str | None = None
+
+
+class Chooser(Protocol):
+    """Chooses for each image."""
+
+    def choose(self, pixels: Pixels) -> Choice: ...
+
+    @property
+    def device(self) -> str: ...
+
+
+class OneModel:
+    """The same model for every image."""
+
+    def __init__(self, restorer: Restorer, model: str) -> None:
+        self.restorer, self.model = restorer, model
+
+    def choose(self, pixels: Pixels) -> Choice:
+        return Choice(self.restorer, self.model)
+
+    @property
+    def device(self) -> str:
+        return str(self.restorer.device)
+
+
+class Specialists:
+    """The shipped model for the damage that each image shows; each is opened when first needed."""
+
+    def __init__(self, open_model: Callable[[str], Restorer], device: str) -> None:
+        self._open = open_model
+        self._opened: dict[str, Restorer] = {}
+        self.device = device
+        choose_model(None)  # refuses where nothing ships, before the work
+
+    def choose(self, pixels: Pixels) -> Choice:
+        found = degradation_of(pixels)
+        model = choose_model(None if found.task == GENERAL else found.task)
+        reason = "; ".join(found.reasons)
+        if found.task != GENERAL and model == GENERAL:
+            reason += f"; no model for {found.task} ships with irkd"
+        if model not in self._opened:
+            self._opened[model] = self._open(model)
+        return Choice(self._opened[model], model, found.task, reason)
+
+
+def open_chooser(
+    model: str | Path | None,
+    *,
+    task: str | None = None,
+    tile: Tile = "auto",
+    overlap: int | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    options: Mapping[str, object] | None = None,
+) -> Chooser:
+    """What restores: `model`, the shipped model for `task`, or with task "auto" the one that each
+    image's damage asks for."""
+    given: dict[str, Any] = {"overlap": overlap, "backend": backend, "device": device, "tile": tile}
+    if task != AUTO:
+        restorer, name = open_restorer(model, task=task, options=options, **given)
+        return OneModel(restorer, name)
+    if model is not None:
+        raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
+    return Specialists(
+        lambda name: open_restorer(name, options=options, **given)[0], str(choose_device(device))
+    )
+
+
+def open_restorer(
+    model: str | Path | None,
+    *,
+    task: str | None = None,
+    tile: Tile = "auto",
+    overlap: int | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    options: Mapping[str, object] | None = None,
+) -> tuple[Restorer, str]:
+    """The restorer for `model` or `task`, and the model's name."""
+    name = choose_model(task) if model is None else model
+    network = load_network(name, backend=backend, device=device, task=task, options=options)
+    # A runtime computes on its own device and exchanges arrays on the CPU.
+    place = "cpu" if isinstance(network, RuntimeNetwork) else choose_device(device)
+    restorer = Restorer(
+        network, device=place, tile=tile, overlap=overlap, largest_tile=LARGEST_TILE
+    )
+    return restorer, str(name)
+
+
+def choose_model(task: str | None) -> str:
+    """The shipped model for `task`: the one of its name, one that states it, else the general."""
+    known = get_args(Task)
+    if task is not None and task not in known:
+        raise IrkdError(f"unknown task {task!r}. Known: {', '.join((*known, AUTO))}.")
+    shipped = shipped_models()
+    if task in shipped:
+        return task
+    if task is not None:
+        for name, path in shipped.items():
+            if not name.startswith(_DEMONSTRATION) and read_metadata(path).get("task") == task:
+                return name
+    if GENERAL in shipped:
+        return GENERAL
+    raise IrkdError("no model ships with this irkd. Name one with --model.")
+
+
+def describe_shipped() -> list[dict[str, Any]]:
+    """The models that ship with irkd: name, task, arch, parameters, size, from their files."""
+    rows = []
+    for name, path in shipped_models().items():
+        metadata = read_metadata(path)
+        with safetensors.safe_open(path, framework="np") as file:
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+        rows.append(
+            {
+                "name": name,
+                "task": metadata.get("task"),
+                "arch": metadata.get("spec", {}).get("arch"),
+                "params_m": sum(int(np.prod(shape)) for shape in shapes) / 1e6,
+                "file_mb": path.stat().st_size / 1e6,
+            }
+        )
+    return rows
