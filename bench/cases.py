@@ -10,6 +10,7 @@ from torch import nn
 from bench.data import data
 from bench.networks import forward, memory, networks, training
 from bench.ratios import Effort, Ratio, take_turns
+from bench.restoring import restore
 from irkd.data.opening import open_pairs
 from irkd.data.sampler import training_loader
 from irkd.errors import IrkdError
@@ -84,4 +85,5 @@ TOPICS: dict[str, Callable[[Effort], Iterator[Ratio]]] = {
     "methods": training_step,
     "loader": loader,
     "data": data,
+    "restore": restore,
 }

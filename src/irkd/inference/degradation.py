@@ -22,12 +22,14 @@ Floats = NDArray[np.floating[Any]]
 # Measured on the middle of the image: this many pixels a side tell enough.
 _SIDE = 640
 _SMALLEST_SIDE = 96
+# Deviation of the light below which there is nothing to see.
+_PLAIN = 0.01
 # Streaks are sought in fewer: it takes most of the time.
 _STREAK_SIDE = 384
 
 # Rain: share of the picture whose streaks agree, how much more they hold together along their
 # direction than across others, and how much brighter than dark they are (skewness).
-_AGREEMENT, _COHERENCE, _BRIGHTNESS = 0.5, 1.9, 0.45
+_AGREEMENT, _COHERENCE, _BRIGHTNESS = 0.45, 1.9, 0.3
 # Degrees from the vertical that rain falls at, at most.
 _STEEPEST = 52.5
 _STREAK = 15
@@ -35,7 +37,7 @@ _STREAK = 15
 # finest detail is nearly the same in all colours, noise is not.
 _DEVIATION, _CORRELATION = 0.9, 0.4
 # Haze: what the darkest spots still reflect (the dark channel of He, Sun, Tang, CVPR 2009).
-_DARKEST = 0.12
+_DARKEST = 0.055
 _DARK_WINDOW, _DARK_SIDE = 9, 400
 # Blur: of the sharpest edges, the share of a step that is made within one pixel rather than three.
 _SHARPNESS = 0.43
@@ -52,14 +54,16 @@ class Degradation(NamedTuple):
 def degradation_of(image: Pixels) -> Degradation:
     """Judge an image H x W or H x W x 3, uint8, uint16 or float32 in [0, 1].
 
-    Of several, the first of rain, noise, haze and blur is named: each spoils the measures of those
-    after it. Images with a side below 96 pixels are too small to tell: general.
+    Of several, the first of rain, noise, blur and haze is named: each spoils the measures of those
+    after it. Images with a side below 96 pixels, and plain ones, do not tell: general.
     """
     height, width = image.shape[:2]
     if min(height, width) < _SMALLEST_SIDE:
         return Degradation("general", ("too small to judge",))
     middle = to_float(as_colour(_middle(image, _SIDE)))
     light: Floats = np.ascontiguousarray(middle.mean(axis=2))
+    if float(light.std()) < _PLAIN:
+        return Degradation("general", ("too plain to judge",))
     angle, coherence, agreement, brightness = streaks(_middle(light, _STREAK_SIDE))
     if coherence > _COHERENCE and agreement > _AGREEMENT and brightness > _BRIGHTNESS:
         lean = f"{abs(angle):.0f} degrees from the vertical"
@@ -67,14 +71,14 @@ def degradation_of(image: Pixels) -> Degradation:
     deviation, correlation = noise(middle)
     if deviation > _DEVIATION and correlation < _CORRELATION:
         return Degradation("denoise", (f"noise of deviation {deviation:.1f} of 255",))
-    darkest = dark_channel(image)
-    if darkest > _DARKEST:
-        return Degradation("dehaze", (f"no spot darker than {darkest:.0%} of white",))
     sharpness = edge_sharpness(light)
     if sharpness < _SHARPNESS:
         return Degradation(
             "deblur", (f"edges at most {sharpness / 0.5:.0%} as steep as sharp ones",)
         )
+    darkest = dark_channel(image)
+    if darkest > _DARKEST:
+        return Degradation("dehaze", (f"no spot darker than {darkest:.0%} of white",))
     return Degradation("general", ("no clear damage",))
 
 

@@ -21,6 +21,8 @@ from irkd.profiling.memory import available_bytes
 
 DEFAULT_OVERLAP = 64
 _SMALLEST_TILE = 32
+# No tile is made smaller than this to save time: networks with local pooling need the context.
+_CONTEXT = 768
 # The estimate is one: leave room for what else the machine does.
 _USABLE_SHARE = 0.6
 
@@ -127,12 +129,13 @@ class Restorer:
         return self._fitted(height, side), self._fitted(width, side)
 
     def _fitted(self, length: int, side: int) -> int:
-        """The smallest tile that covers `length` with as many tiles as `side` would take."""
+        """The smallest tile with enough context that covers `length` in as few tiles as `side`."""
         if side >= length:
             return length
         overlap = min(self._round_up(self.overlap), side // 2 // self._multiple * self._multiple)
         count = math.ceil((length - overlap) / (side - overlap))
-        return min(side, self._round_up(math.ceil((length + (count - 1) * overlap) / count)))
+        fitted = self._round_up(math.ceil((length + (count - 1) * overlap) / count))
+        return min(side, max(fitted, self._round_up(_CONTEXT)))
 
     def _pixels_that_fit(self) -> float:
         if self._bytes_per_pixel is None:

@@ -139,7 +139,8 @@ def choose_model(task: str | None) -> str:
         return task
     if task is not None:
         for name, path in shipped.items():
-            if not name.startswith(_DEMONSTRATION) and read_metadata(path).get("task") == task:
+            special = name != GENERAL and not name.startswith(_DEMONSTRATION)
+            if special and read_metadata(path).get("task") == task:
                 return name
     if GENERAL in shipped:
         return GENERAL

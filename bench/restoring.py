@@ -1,0 +1,124 @@
+"""What `irkd restore` takes per megapixel, and how far tiles differ from the whole at their seams.
+
+`python -m bench.restoring` prints how often `--task auto` finds the damage of a photograph.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.networks import networks
+from bench.ratios import Effort, Ratio, ratio, take_turns
+from irkd.data.degrade import degrade
+from irkd.data.photographs import PhotographPairs
+from irkd.inference.backends import load_network
+from irkd.inference.degradation import degradation_of
+from irkd.inference.restorer import DEFAULT_OVERLAP, Restorer
+from irkd.inference.tiling import Axis, plan_axis
+from irkd.models.base import build_network
+
+SIDE = 1000
+SEAM_SIDE = 1536
+SEAM_TILES = (512, 768)
+TASKS = ("derain", "denoise", "dehaze", "deblur")
+OTHERS = ("clean", "jpeg")
+
+
+def restore(effort: Effort) -> Iterator[Ratio]:
+    """A 1-megapixel image by the shipped model, over the Restormer student of res-skd."""
+    image = mosaic(SIDE)
+    student = build_network(networks()["Restormer", "student"]).eval()
+    shipped = load_network("general")
+    cases = {
+        "Restormer student of res-skd": lambda: Restorer(student)(image),
+        "general, which ships": lambda: Restorer(shipped)(image),
+    }
+    yield from take_turns("restoring one megapixel", cases, effort)
+    yield from seams(Restorer(shipped, tile="off"), effort)
+
+
+def seams(whole: Restorer, effort: Effort) -> Iterator[Ratio]:
+    """The largest step across a seam, over that at the same places of the untiled result."""
+    clean = mosaic(SEAM_SIDE)
+    for task in TASKS[:1] if effort.quick else TASKS[:3]:
+        degraded = degrade(clean, task, np.random.default_rng(1))
+        untiled = whole(degraded)
+        for tile in SEAM_TILES:
+            tiled = Restorer(whole.network, tile=tile)(degraded)
+            axis = plan_axis(SEAM_SIDE, tile, DEFAULT_OVERLAP, whole.network.size_multiple)  # type: ignore[arg-type]
+            step, change = largest_step(tiled, axis), largest_step(tiled - untiled, axis)
+            topic = f"seams, {task}, general, tiles of {tile}"
+            least = largest_step(untiled, axis)
+            yield ratio(topic, "largest step", "untiled", [step], [least], "levels")
+            yield ratio(topic, "largest change of a step", "one level", [change], [1], "levels")
+
+
+def largest_step(values: NDArray[np.float32], axis: Axis) -> float:
+    """The largest difference of neighbours in the bands where tiles blend, in levels of 255.
+
+    `values`: H x W x 3 with H = W, cut alike in rows and columns.
+    """
+    largest = 0.0
+    for a, b in itertools.pairwise(axis.starts):
+        first, end = b, a + axis.tile
+        for turned in (values, values.swapaxes(0, 1)):
+            steps = np.abs(np.diff(turned[:, first - 1 : end + 1], axis=1))
+            largest = max(largest, 255 * float(steps.max()))
+    return largest
+
+
+def mosaic(side: int) -> NDArray[np.uint8]:
+    """The built-in photographs as one square of `side` pixels."""
+    pairs = PhotographPairs("denoise")
+    tiles = [cv2.resize(pairs.clean(i)[0], (512, 512)) for i in range(len(pairs))]
+    tiles += [tile[::-1] for tile in tiles[:3]]
+    rows = [np.hstack(tiles[i : i + 3]) for i in range(0, 9, 3)]
+    return np.ascontiguousarray(cv2.resize(np.vstack(rows), (side, side)))
+
+
+def found_tasks(seeds: int) -> dict[str, Counter[str]]:
+    """What `--task auto` takes each built-in photograph for, degraded by irkd's generators."""
+    table: dict[str, Counter[str]] = {name: Counter() for name in (*TASKS, *OTHERS)}
+    pairs = PhotographPairs("denoise")
+    for index in range(len(pairs)):
+        clean = pairs.clean(index)[0]
+        for task, found in table.items():
+            for seed in range(1 if task == "clean" else seeds):
+                words = (
+                    seed,
+                    zlib.crc32(pairs.pair_name(index).encode()),
+                    zlib.crc32(task.encode()),
+                )
+                shown = clean
+                if task != "clean":
+                    shown = degrade(clean, task, np.random.default_rng(words))
+                found[degradation_of(shown).task] += 1
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.restoring", description=found_tasks.__doc__)
+    parser.add_argument("--seeds", type=int, default=5, help="degradations of each photograph")
+    seeds = parser.parse_args().seeds
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    answers = (*TASKS, "general")
+    print("| photographs |", " | ".join(answers), "| right |")
+    print("|---|" + "---:|" * (len(answers) + 1))
+    for task, found in found_tasks(seeds).items():
+        right = found["general" if task in OTHERS else task] / found.total()
+        cells = " | ".join(str(found[answer]) for answer in answers)
+        print(f"| {task} | {cells} | {right:.0%} |")
+
+
+if __name__ == "__main__":
+    main()
