@@ -344,7 +344,7 @@ def damaged_files(folder):
     yield "empty.png", b"", "empty"
     yield "text.png", b"This is no picture.\n", "not an image"
     yield "header.png", whole[:8], "cut off"
-    yield "clip.mp4", b"\0\0\0\x18ftypmp42", "video is not supported yet"
+    yield "clip.mp4", b"\0\0\0\x18ftypmp42", "is a video"
     yield "photo.heic", b"\0\0\0\x18ftypheic", "HEIC"
     for name in ("a.jpg", "a.tif", "a.webp", "a.bmp", "a.ppm", "a.avif"):
         Image.fromarray(noise((60, 60, 3))).save(folder / name)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,19 @@ def test_strength_mixes(run, tmp_path, blur_model):
         results[strength] = read(target).astype(float)
     np.testing.assert_array_equal(results["0"], pixels)
     np.testing.assert_allclose(results["0.5"], (results["0"] + results["1"]) / 2, atol=1.01)
+
+
+def test_strength_0_needs_no_network_and_changes_no_pixel(run, tmp_path, blur_model, monkeypatch):
+    def fail(self, degraded):
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(Restorer, "__call__", fail)
+    for name, pixels in (("a.png", noise((30, 41), "uint16")), ("b.png", noise((30, 41, 4)))):
+        cv2.imwrite(str(tmp_path / name), pixels)
+        code, _, _ = run(tmp_path / name, "--model", blur_model, "--strength", "0", "--compare")
+        assert code == 0
+        result = tmp_path / name.replace(".", "_restored.")
+        np.testing.assert_array_equal(read(result), pixels)
 
 
 def test_the_output_chooses_the_format(run, tmp_path, identity_model):
@@ -386,6 +400,37 @@ def test_existing_results_are_skipped_until_overwritten(run, tree, identity_mode
     code, out, _ = run(tree, "--model", identity_model, "--overwrite")
     assert "3 restored." in out
     assert read(results / "a.png") is not None
+
+
+def test_a_missing_comparison_is_added_to_a_result_that_stands(run, tree, identity_model):
+    run(tree, "--model", identity_model)
+    results = tree.with_name("photos_restored")
+    kept = (results / "a.png").stat()
+    code, out, err = run(tree, "--model", identity_model, "--compare")
+    assert code == 0
+    assert "0 restored, 3 skipped" in out
+    assert "a.png: its before/after picture was added" in err
+    assert (results / "a_compare.png").exists()
+    assert (results / "a.png").stat().st_mtime_ns == kept.st_mtime_ns
+
+
+@pytest.mark.parametrize("piped", [True, False])
+def test_lines_and_the_bar_do_not_mix(run, tree, identity_model, monkeypatch, piped):
+    """Standard error is a terminal; paths go to standard output, or above the bar on both."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: not piped, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, err = run(tree, "--model", identity_model)
+    assert code == 0
+    assert "MP/s" in err
+    assert "3 restored." in out
+    place, other = (out, err) if piped else (err, out)
+    assert len(re.findall(r"sub/b\.png  12 x 9", place)) == 1
+    assert "sub/b.png  12 x 9" not in other
+    if not piped:
+        # The bar is erased before the line is written.
+        assert re.search(r"\x1b\[2K[^\n]*sub/b\.png  12 x 9", err)
 
 
 def test_several_inputs_go_to_one_folder(run, tree, tmp_path, identity_model):

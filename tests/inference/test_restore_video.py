@@ -231,4 +231,4 @@ def test_folders_pass_videos_over_and_say_so(run, tmp_path, identity_model):
     code, out, err = run(folder, "--model", identity_model)
     assert code == 0
     assert "1 restored." in out
-    assert "1 videos in folders are passed over" in err
+    assert "videos in folders passed over: 1." in err

@@ -133,9 +133,10 @@ def restore(
         print_assumptions(chooser.restorer.network, name)
         if model is None and task is not None and name == "general":
             stderr().print(f"no model for {task} ships with irkd; using {name}.")
-    passed_over = sum(videos_below(path) for path in images if path.is_dir())
+    found = {video.resolve() for path in images if path.is_dir() for video in videos_below(path)}
+    passed_over = len(found - {job.source.resolve() for job in jobs})
     if passed_over:
-        stderr().print(f"{passed_over} videos in folders are passed over; name them to restore.")
+        stderr().print(f"videos in folders passed over: {passed_over}. Name them to restore them.")
     outcomes: list[Outcome] = []
     try:
         with RestoreProgress(console, len(jobs)) as shown:

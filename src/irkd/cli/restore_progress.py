@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +14,24 @@ if TYPE_CHECKING:
     from irkd.inference.jobs import Job
     from irkd.inference.restore_files import Outcome, Progress
 
-# Of a long video without a terminal, a line is printed at every tenth.
-_PARTS = 10
+# Of a long video without a terminal, a line is printed now and then.
+_EVERY_S = 30.0
 
 
 class RestoreProgress:
     """Follows the files of one run. A context: the bar stands while it is open."""
 
     def __init__(self, console: Console, count: int) -> None:
-        self._console, self._count = console, count
+        self._count = count
         self._started = time.perf_counter()
         self._passed = self._worked = 0
         self._megapixels = 0.0
-        self._part = 0
+        self._file_started = self._said = self._started
         self._bar = _bar()
+        # The bar makes room for what is printed through its own console; lines for a file or a pipe
+        # go there.
+        shares_terminal = not self._bar.disable and console.is_terminal
+        self._lines = self._bar.console if shares_terminal else console
         self._task = self._bar.add_task("", total=count, rate="", left="")
 
     def __enter__(self) -> RestoreProgress:
@@ -40,14 +43,18 @@ class RestoreProgress:
 
     def within(self, job: Job, now: Progress) -> None:
         """A tile or a frame is done."""
-        seconds = max(time.perf_counter() - self._started, 1e-9)
-        if self._bar.disable:
-            self._print_part(job, now, seconds)
-            return
+        time_now = time.perf_counter()
+        seconds = max(time_now - self._started, 1e-9)
         rate = f"{(self._megapixels + now.megapixels) / seconds:.2f} MP/s"
         if now.frames is not None:
-            of = "" if now.of_frames is None else f"/{now.of_frames}"
-            rate = f"frame {now.frames}{of}  {now.frames / seconds:.2f} frames/s"
+            of = "" if now.of_frames is None else f" of {now.of_frames}"
+            speed = now.frames / max(time_now - self._file_started, 1e-9)
+            rate = f"{now.frames}{of} frames, {speed:.2f} frames/s"
+        if self._bar.disable:
+            if now.frames is not None and time_now - self._said > _EVERY_S:
+                self._said = time_now
+                self._bar.console.print(f"{job.source.name}: {rate}", markup=False)
+            return
         done = self._worked + now.share
         left = seconds / done * (self._count - self._passed - now.share) if done else None
         self._bar.update(
@@ -61,25 +68,14 @@ class RestoreProgress:
     def finished(self, outcome: Outcome) -> None:
         """A file is done: print its line. Failures are listed at the end of the run."""
         self._passed += 1
-        self._part = 0
+        self._file_started = self._said = time.perf_counter()
         if outcome.status == "restored":
             self._worked += 1
             self._megapixels += outcome.megapixels
-            self._console.print("  ".join(_line(outcome)), markup=False)
+            self._lines.print("  ".join(_line(outcome)), markup=False)
         for note in outcome.notes:
-            stderr().print(f"  {outcome.job.source.name}: {note}", markup=False)
+            self._bar.console.print(f"  {outcome.job.source.name}: {note}", markup=False)
         self._bar.update(self._task, completed=self._passed)
-
-    def _print_part(self, job: Job, now: Progress, seconds: float) -> None:
-        part = int(now.share * _PARTS)
-        if now.frames is None or part <= self._part or part == _PARTS:
-            return
-        self._part = part
-        stderr().print(
-            f"{job.source.name}: {now.frames} of {now.of_frames} frames, "
-            f"{now.frames / seconds:.2f} frames/s",
-            markup=False,
-        )
 
 
 def _bar() -> Bar:
@@ -94,8 +90,6 @@ def _bar() -> Bar:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-        # Lines for a file or a pipe go there, whatever the bar does on the terminal.
-        redirect_stdout=sys.stdout.isatty(),
     )
 
 

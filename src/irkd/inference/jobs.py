@@ -66,14 +66,15 @@ def plan_jobs(
     return _without_collisions(found, compare)
 
 
-def videos_below(folder: Path) -> int:
-    """How many videos a folder's tree holds, which `plan_jobs` passes over."""
-    return sum(
-        is_video(Path(name)) and not name.startswith(".")
+def videos_below(folder: Path) -> list[Path]:
+    """The videos of a folder's tree, which `plan_jobs` passes over."""
+    return [
+        Path(here, name)
         for here, _, names in os.walk(folder)
         for name in names
-        if not any(part.startswith(".") for part in Path(here).relative_to(folder).parts)
-    )
+        if is_video(Path(name))
+        and not any(part.startswith(".") for part in Path(here, name).relative_to(folder).parts)
+    ]
 
 
 def _is_folder(output: Path) -> bool:
