@@ -68,6 +68,25 @@ def _write_tone(container, tone, milliseconds):
     container.mux(tone.encode(None))
 
 
+def add_subtitles(source, target, lines):
+    """`source` with a line of text at every tenth of a second."""
+    with av.open(str(source)) as reading, av.open(str(target), "w") as writing:
+        copies = {
+            stream.index: writing.add_stream_from_template(stream, opaque=True)
+            for stream in reading.streams
+        }
+        subtitles = writing.add_mux_stream("subrip")
+        for i, line in enumerate(lines):
+            packet = av.Packet(line)
+            packet.pts = packet.dts = 100 * i
+            packet.duration, packet.time_base, packet.stream = 90, MILLISECONDS, subtitles
+            writing.mux(packet)
+        for packet in reading.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                writing.mux(packet)
+
+
 def read_frames(path):
     """(time in seconds, height, width, rotation, luma) of every frame."""
     with av.open(str(path)) as container:

@@ -6,7 +6,7 @@ import sys
 import av
 import numpy as np
 import pytest
-from clip_files import read_facts, read_frames, read_packets, write_clip
+from clip_files import add_subtitles, read_facts, read_frames, read_packets, write_clip
 from image_files import noise
 from PIL import Image
 
@@ -121,6 +121,21 @@ def test_odd_sizes_of_reduced_colour_are_kept(run, tmp_path, identity_model):
     assert "an odd size" in err
     assert_same_but_for_coding(source, tmp_path / "b.mp4")
     assert read_facts(tmp_path / "b.mp4")["format"] == "yuv444p"
+
+
+def test_subtitles_are_copied_or_the_format_is_refused(run, tmp_path, identity_model):
+    write_clip(tmp_path / "a.mkv", frames=8)
+    source = tmp_path / "b.mkv"
+    add_subtitles(tmp_path / "a.mkv", source, [b"one", b"two"])
+    code, _, _ = run(source, "--model", identity_model)
+    assert code == 0
+    found = read_packets(tmp_path / "b_restored.mkv", "subtitle")
+    assert found == read_packets(source, "subtitle")
+    assert [line for _, line in found] == [b"one", b"two"]
+    code, _, err = run(source, "--model", identity_model, "-o", tmp_path / "c.mp4")
+    assert code == 2
+    assert "cannot hold the subtitle" in err
+    assert not (tmp_path / "c.mp4").exists()
 
 
 # What is refused.
