@@ -147,7 +147,9 @@ def test_mixing_leaves_its_share_of_images_alone() -> None:
     drawn = [mixing.degrade(clean, "denoise", np.random.default_rng(seed)) for seed in range(400)]
     kept = np.mean([np.array_equal(image, clean) for image in drawn])
     assert 0.18 < kept < 0.32  # half of the undamaged half is saved as JPEG
-    assert Mixing(saved=1.0) and Mixing(undamaged=1.0) and not Mixing()
+    assert Mixing(saved=1.0)
+    assert Mixing(undamaged=1.0)
+    assert not Mixing()
     only_jpeg = Mixing(undamaged=1.0).degrade(clean, "denoise", np.random.default_rng(3))
     assert np.abs(only_jpeg.astype(int) - clean).mean() < 12
 

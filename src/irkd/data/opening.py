@@ -12,7 +12,6 @@ from irkd.data.photographs import PhotographPairs
 from irkd.data.synthetic import STYLES, ProceduralPairs
 from irkd.errors import IrkdError
 
-
 BUILT_IN = (*STYLES, "photographs")
 
 
