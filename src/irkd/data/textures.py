@@ -26,17 +26,10 @@ def plain_texture(rng: np.random.Generator, labels: Labels, count: int, sky: boo
     kind = rng.choice(len(tiles), count, p=[0.2, 0.2, 0.2, 0.12, 0.08, 0.2])
     if sky:
         kind[0] = 0
-    zoom = np.exp(rng.uniform(np.log(0.3), np.log(1.3), count))
-    turn = rng.uniform(0, 2 * np.pi, count)
-    along = (zoom * np.cos(turn)).astype(np.float32)
-    across = (zoom * np.sin(turn)).astype(np.float32)
-    offset = rng.uniform(0, _TILE, (count, 2)).astype(np.float32)
-    height, width = labels.shape
-    x = np.arange(width, dtype=np.float32)[None]
-    y = np.arange(height, dtype=np.float32)[:, None]
-    c, s = along[labels], across[labels]
-    u, v = c * x + s * y + offset[:, 0][labels], c * y - s * x + offset[:, 1][labels]
-    return _look_up(tiles, kind.astype(np.int32)[labels], u, v)
+    c, s, first, second = _placed(rng, labels, count, (0.3, 1.3))
+    x, y = _grid(labels)
+    kinds = kind.astype(np.int32)[labels]
+    return _look_up(tiles, kinds, c * x + s * y + first, c * y - s * x + second)
 
 
 def detailed_texture(rng: np.random.Generator, labels: Labels, count: int, sky: bool) -> Floats:
@@ -47,16 +40,9 @@ def detailed_texture(rng: np.random.Generator, labels: Labels, count: int, sky: 
     kind = rng.choice(len(tiles), count, p=share / share.sum())
     if sky:
         kind[0] = 0
-    zoom = np.exp(rng.uniform(np.log(0.25), np.log(1.5), count))
-    turn = rng.uniform(0, 2 * np.pi, count)
-    along = (zoom * np.cos(turn)).astype(np.float32)
-    across = (zoom * np.sin(turn)).astype(np.float32)
-    offset = rng.uniform(0, _TILE, (count, 2)).astype(np.float32)
-    height, width = labels.shape
-    x = np.arange(width, dtype=np.float32)[None] + _slow(rng, labels.shape)
-    y = np.arange(height, dtype=np.float32)[:, None] + _slow(rng, labels.shape)
-    c, s = along[labels], across[labels]
-    first, second = offset[:, 0][labels], offset[:, 1][labels]
+    c, s, first, second = _placed(rng, labels, count, (0.25, 1.5))
+    x, y = _grid(labels)
+    x, y = x + _slow(rng, labels.shape), y + _slow(rng, labels.shape)
     stack = np.stack(tiles).astype(np.float32)
     kinds = kind.astype(np.int32)[labels]
     texture = _look_up(stack, kinds, c * x + s * y + first, c * y - s * x + second)
@@ -64,6 +50,24 @@ def detailed_texture(rng: np.random.Generator, labels: Labels, count: int, sky: 
     contrast = _look_up(_smooth_noise(rng)[None], np.int32(0), x + second, y + first)
     texture *= np.exp(np.float32(rng.uniform(0, 0.8)) * contrast)
     return texture
+
+
+def _placed(
+    rng: np.random.Generator, labels: Labels, count: int, zooms: tuple[float, float]
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """How each shape's texture lies, for every pixel: scaled cosine and sine, and its offset."""
+    low, high = np.log(zooms)
+    zoom, turn = np.exp(rng.uniform(low, high, count)), rng.uniform(0, 2 * np.pi, count)
+    offset = rng.uniform(0, _TILE, (count, 2))
+    each = (zoom * np.cos(turn), zoom * np.sin(turn), offset[:, 0], offset[:, 1])
+    along, across, first, second = (values.astype(np.float32)[labels] for values in each)
+    return along, across, first, second
+
+
+def _grid(labels: Labels) -> tuple[Floats, Floats]:
+    """x as a row, y as a column."""
+    height, width = labels.shape
+    return np.arange(width, dtype=np.float32)[None], np.arange(height, dtype=np.float32)[:, None]
 
 
 def _look_up(tiles: Floats, kind: NDArray[np.int32] | np.int32, u: Floats, v: Floats) -> Floats:
