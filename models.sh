@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes the models that ship with irkd: sh models.sh [NAME ...]; all of them when none is named.
-# Goes on where it was stopped. Runs are kept in runs/shipped, the results replace src/irkd/shipped.
+# Makes models for the package: sh models.sh [NAME ...]; all of them when none is named.
+# Goes on where it was stopped. Runs are kept in runs/shipped; results go
+# to src/irkd/shipped, where each needs its card beside it.
 set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- denoise

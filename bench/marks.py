@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from irkd.data.degrade import DEGRADATIONS, draw_haze, draw_rain, plausible_depth
+from irkd.data.degrade import decode_srgb, draw_haze, draw_rain, plausible_depth
 from irkd.data.opening import open_pairs
+from irkd.data.procedural import encode_srgb
 from irkd.data.reading import is_image_name, read_image
 from irkd.environment import describe_environment
 from irkd.inference.backends import load_network
@@ -58,12 +59,10 @@ def white_noise(image: Floats, rng: np.random.Generator, *, sigma: float) -> Flo
 
 def camera_noise(image: Floats, rng: np.random.Generator) -> Floats:
     """Shot and read noise in linear light, at the strong end of phones, then JPEG at 85."""
-    linear = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    linear = decode_srgb(image)
     deviation = np.sqrt(6e-3 * linear + 4e-5)
     noisy = np.clip(linear + deviation * rng.standard_normal(image.shape), 0, 1)
-    curved = 1.055 * np.maximum(noisy, 0.0031308) ** (1 / 2.4) - 0.055
-    encoded = np.where(noisy <= 0.0031308, 12.92 * noisy, curved)
-    return as_jpeg(encoded.astype(np.float32), rng, quality=85)
+    return as_jpeg(encode_srgb(noisy), rng, quality=85)
 
 
 def as_jpeg(image: Floats, rng: np.random.Generator, *, quality: int) -> Floats:
@@ -87,12 +86,10 @@ def shake(image: Floats, rng: np.random.Generator, *, low: int, high: int) -> Fl
     points = np.rint((path + side / 2) * 4 * 16).astype(np.int32)[None]
     cv2.polylines(fine, [points], False, 1.0, 3, cv2.LINE_8, 4)
     kernel = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
-    linear = np.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
-    blurred = cv2.filter2D(
-        linear.astype(np.float32), -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101
+    kernel /= kernel.sum()
+    return encode_srgb(
+        cv2.filter2D(decode_srgb(image), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     )
-    curved = 1.055 * np.maximum(blurred, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(blurred <= 0.0031308, 12.92 * blurred, curved).astype(np.float32)
 
 
 def light_rain(image: Floats, rng: np.random.Generator) -> Floats:
@@ -182,7 +179,6 @@ def conditions() -> Iterator[Condition]:
         yield Condition(task, "clean", lambda image, rng: image)
         for quality in (50, 90):
             yield Condition(task, f"JPEG {quality} alone", partial(as_jpeg, quality=quality))
-    assert set(DEGRADATIONS) >= {"denoise", "deblur", "derain", "dehaze"}
 
 
 def rounded(image: Floats) -> Image:

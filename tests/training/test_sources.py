@@ -63,3 +63,28 @@ def test_procedural_training_validates_on_photographs() -> None:
     assert (train.name, len(train)) == ("procedural", 3)
     assert validation is not None
     assert validation.name == "photographs"
+
+
+def test_undamaged_crops_reach_training_and_not_validation() -> None:
+    data = DataSection(train="scenes", count=6, size=64, undamaged=1.0)
+    train, validation = open_training_pairs(data, "denoise", 0)
+    assert validation is not None
+    pairs = [train.load(index) for index in range(len(train))]
+    same = [np.array_equal(pair.degraded, pair.reference) for pair in pairs]
+    assert any(same)
+    assert not all(same)  # half of them are saved as JPEG
+    damaged = validation.load(0)
+    assert not np.array_equal(damaged.degraded, damaged.reference)
+    plain, _ = open_training_pairs(data.model_copy(update={"undamaged": 0.0}), "denoise", 0)
+    assert np.array_equal(plain.load(0).reference, pairs[0].reference)
+    assert np.abs(plain.load(0).degraded.astype(int) - pairs[0].degraded).mean() > 1
+
+
+@pytest.mark.parametrize("option", ["undamaged", "saved"])
+def test_pairs_from_files_cannot_be_mixed(tmp_path: Path, option: str) -> None:
+    for number in range(2):
+        _write(tmp_path / "input" / f"{number}.png", number)
+        _write(tmp_path / "target" / f"{number}.png", number)
+    data = DataSection.model_validate({"train": str(tmp_path), option: 0.1})
+    with pytest.raises(IrkdError, match=r"data\.undamaged and data\.saved"):
+        open_training_pairs(data, "denoise", 0)

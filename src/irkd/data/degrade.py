@@ -151,7 +151,7 @@ def draw_blur_kernel(rng: np.random.Generator) -> Floats:
 def blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """Motion blur in linear light: the camera's path during exposure, straight or shaken."""
     kernel = draw_blur_kernel(rng)
-    linear = _decode_srgb(image)
+    linear = decode_srgb(image)
     blurred = cv2.filter2D(linear, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
     return encode_srgb(np.clip(blurred, 0, 1))
 
@@ -203,7 +203,7 @@ def noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     drawn = draw_noise(image.shape, rng)
     if drawn.sigma is not None:
         return image + drawn.sigma * drawn.white
-    linear = _decode_srgb(image)
+    linear = decode_srgb(image)
     deviation = np.sqrt(drawn.shot * linear + drawn.read)
     return encode_srgb(np.clip(linear + deviation * drawn.white, 0, 1))
 
@@ -289,7 +289,7 @@ def _trajectory_kernel(rng: np.random.Generator) -> Floats:
     return kernel / kernel.sum()
 
 
-def _decode_srgb(image: Floats) -> Floats:
+def decode_srgb(image: Floats) -> Floats:
     """Linear light of sRGB values, both in [0, 1]."""
     image = np.clip(image, 0, 1)
     high = np.power((image + 0.055) / 1.055, np.float32(2.4))

@@ -97,36 +97,22 @@ def open_chooser(
 ) -> Chooser:
     """What restores: `model`, the shipped model for `task`, or with task "auto" the one that each
     image's damage asks for."""
-    given: dict[str, Any] = {"overlap": overlap, "backend": backend, "device": device, "tile": tile}
-    if task != AUTO:
-        restorer, name = open_restorer(model, task=task, options=options, **given)
-        return OneModel(restorer, name)
-    if model is not None:
-        raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
-    return Specialists(
-        lambda name: open_restorer(name, options=options, **given)[0], str(choose_device(device))
-    )
+    chosen = choose_device(device)
 
+    def open_restorer(name: str | Path, task: str | None = None) -> Restorer:
+        network = load_network(name, backend=backend, device=device, task=task, options=options)
+        # A runtime computes on its own device and exchanges arrays on the CPU.
+        place = "cpu" if isinstance(network, RuntimeNetwork) else chosen
+        return Restorer(
+            network, device=place, tile=tile, overlap=overlap, largest_tile=LARGEST_TILE
+        )
 
-def open_restorer(
-    model: str | Path | None,
-    *,
-    task: str | None = None,
-    tile: Tile = "auto",
-    overlap: int | None = None,
-    backend: str = "auto",
-    device: str = "auto",
-    options: Mapping[str, object] | None = None,
-) -> tuple[Restorer, str]:
-    """The restorer for `model` or `task`, and the model's name."""
+    if task == AUTO:
+        if model is not None:
+            raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
+        return Specialists(open_restorer, str(chosen))
     name = choose_model(task) if model is None else model
-    network = load_network(name, backend=backend, device=device, task=task, options=options)
-    # A runtime computes on its own device and exchanges arrays on the CPU.
-    place = "cpu" if isinstance(network, RuntimeNetwork) else choose_device(device)
-    restorer = Restorer(
-        network, device=place, tile=tile, overlap=overlap, largest_tile=LARGEST_TILE
-    )
-    return restorer, str(name)
+    return OneModel(open_restorer(name, task), str(name))
 
 
 def choose_model(task: str | None) -> str:

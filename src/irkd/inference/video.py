@@ -76,9 +76,8 @@ def restore_clip(
         try:
             with ExitStack() as stack:
                 reading = stack.enter_context(open_clip(source))
-                muxer = {"movflags": "+faststart"} if target.suffix != ".mkv" else {}
-                if target.suffix == ".webm":
-                    muxer = {}
+                matroska = target.suffix in (".mkv", ".webm")
+                muxer = {} if matroska else {"movflags": "+faststart"}
                 writing = stack.enter_context(av.open(str(temporary), "w", options=muxer))
                 passage = _Passage(clip, reading, writing, encoder, options, target)
                 passage.run(restore_pixels, watch)
