@@ -30,8 +30,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# about two hours
 bench: $(READY)
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.method_steps
 
 # hours; MODELS="denoise" makes one of them
 models: $(READY)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from method_harness import OPTIONS, Bench, bench, build, network, pairs
-from torch import nn
+from torch import Tensor, nn
 
 from irkd.errors import IrkdError
 from irkd.methods.projector import Projector
@@ -36,7 +37,7 @@ def test_a_student_that_is_the_teacher_reproduces_it_exactly(family: str, cuts: 
 
 @torch.no_grad()  # with gradients, some blocks take other paths, which round differently
 def _reproduces_exactly(tried: Bench) -> None:
-    context = tried.context(32)
+    context = tried.context(32, count=1)  # halves run image by image, which rounds differently
     expected = tried.teacher(context.degraded)
     crossings = zip(tried.method.into_teacher, tried.method.into_student, strict=True)
     for into_teacher, into_student in crossings:
@@ -148,3 +149,36 @@ def test_cuts_are_where_a_head_ends() -> None:
         build({"name": "dual-cross", "cuts": ("decoder_level1",)}, student, teacher)
     with pytest.raises(IrkdError, match="no tap 'encoder_level9'"):
         build({"name": "dual-cross", "cuts": ("encoder_level9",)}, student, teacher)
+
+
+def test_what_is_kept_for_the_backward_pass_are_features_not_activations() -> None:
+    """A teacher's second half, kept for a batch, takes several times what a step else does."""
+    tried = bench({"name": "dual-cross"}, ("nafnet", "nafnet", (0.0, 1.0)))
+    context = tried.context()
+    (crossing,) = tried.method.into_teacher
+    features = {
+        name: feature.detach().requires_grad_()
+        for name, feature in crossing(context.student_features, context.degraded).items()
+    }
+
+    def kept_and_gradients(run: Callable[..., Tensor]) -> tuple[int, tuple[Tensor, ...]]:
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            restored = run(features)
+        (restored - context.reference).square().sum().backward()
+        gradients = tuple(feature.grad for feature in features.values())
+        for feature in features.values():
+            feature.grad = None
+        return sum(kept.values()), gradients
+
+    whole, expected = kept_and_gradients(partial(tail, tried.teacher, context.degraded))
+    kept, gradients = kept_and_gradients(context.teacher_tail)
+    given = sum(feature.nbytes for feature in features.values()) + context.degraded.nbytes
+    assert kept <= 1.1 * given < 0.5 * whole
+    for gradient, direct in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, direct)

@@ -11,6 +11,7 @@ PERMUTATION = 3
 CROP = 4
 METHOD = 5
 SCENES = 6
+RAMP = 7
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

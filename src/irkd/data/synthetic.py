@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irkd.data.crops import Augmentation, check_size, draw_corner
-from irkd.data.degrade import MARGIN, NEEDS_DEPTH, Mixing, degrade
+from irkd.data.degrade import MARGIN, NEEDS_DEPTH, Mixing, degrade, plausible_depth
 from irkd.data.pairs import Image, Pair, Split
 from irkd.data.procedural import Floats, Style, procedural_image
-from irkd.data.seeds import DEGRADATION, generator
+from irkd.data.seeds import DEGRADATION, RAMP, generator
 from irkd.errors import IrkdError
 
 # Streams of degradations: no two of these sets ever share a draw.
@@ -89,7 +89,8 @@ class ProceduralPairs(SyntheticPairs):
     """Procedural images, made when first asked for and kept in memory.
 
     The memory is shared with worker processes forked later: an image is made once, by whoever
-    needs it first.
+    needs it first. Every other one of the detailed style has the depth of `plausible_depth`
+    instead of its shapes'.
     """
 
     def __init__(
@@ -132,12 +133,15 @@ class ProceduralPairs(SyntheticPairs):
     def clean(self, index: int) -> tuple[Image, Floats | None]:
         if not 0 <= index < self._count:
             raise IndexError(index)
-        return self._pool.get(
-            index,
-            lambda: procedural_image(
-                self._seed, self._first + index, self._size, STYLES[self.name]
-            ),
-        )
+        return self._pool.get(index, lambda: self._make(self._first + index))
+
+    def _make(self, number: int) -> tuple[Image, Floats]:
+        style = STYLES[self.name]
+        image, depth = procedural_image(self._seed, number, self._size, style)
+        if style == "detailed" and number % 2:
+            # Leaves are as deep as they are flat; a street or a valley fades away slowly.
+            depth = plausible_depth(image.shape[:2], generator(RAMP, self._seed, number))
+        return image, depth
 
 
 class _Pool:

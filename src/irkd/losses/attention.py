@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irkd.losses.kernels import unit
+from irkd.losses.kernels import NORM_FLOOR, unit
 from irkd.losses.precision import full_precision
 
 AttentionScale = Literal["cosine", "sqrt_d"]
@@ -32,10 +33,17 @@ def channel_attention_map(
     gradient is 0.
     """
     if scale == "cosine":
-        logits = unit(teacher, -1) @ unit(student, -1).mT / temperature
+        # The products' lengths are taken out afterwards: unit maps would be copies of both.
+        logits = teacher @ student.mT * (_inverse_length(teacher) * _inverse_length(student).mT)
+        logits = logits / temperature
     else:
         logits = teacher @ student.mT / student.shape[-1] ** 0.5
     return logits.softmax(-1)
+
+
+def _inverse_length(features: Tensor) -> Tensor:
+    """B x C x 1: what `unit` multiplies each channel's positions by."""
+    return torch.rsqrt(features.square().sum(-1, keepdim=True) + NORM_FLOOR**2)
 
 
 @full_precision

@@ -47,6 +47,21 @@ def squared_distance(
     return ((student - teacher).square() / (variance + NORM_FLOOR**2)).mean(1)
 
 
+def _squared_chord(first: Tensor, second: Tensor) -> Tensor:
+    """`squared_distance` cosine, to about 1e-7, from three sums over channels.
+
+    Expanded, since the unit vectors and their difference would be copies of whole feature maps,
+    each kept for the backward pass.
+    """
+    first, second = first.flatten(2), second.flatten(2)
+    floor = NORM_FLOOR**2
+    first_squared, second_squared = first.square().sum(1), second.square().sum(1)
+    product = (first * second).sum(1)
+    scale = torch.rsqrt((first_squared + floor) * (second_squared + floor))
+    lengths = first_squared / (first_squared + floor) + second_squared / (second_squared + floor)
+    return (lengths - 2 * product * scale).clamp_min(0)
+
+
 @full_precision
 def kernel_loss(
     student: Tensor,
@@ -66,8 +81,11 @@ def kernel_loss(
     if kernel == "cosine":
         if normalize == "none":
             student, teacher = student.flatten(1)[..., None], teacher.flatten(1)[..., None]
-        return squared_distance(student, teacher, "cosine").mean() / 2
-    distance = squared_distance(student, teacher, normalize)
+        return _squared_chord(student, teacher).mean() / 2
+    if kernel == "gaussian" and normalize == "cosine":
+        distance = _squared_chord(student, teacher)
+    else:
+        distance = squared_distance(student, teacher, normalize)
     if kernel == "gaussian":
         return -torch.expm1(-distance / (2 * sigma**2)).mean()
     return (torch.sqrt(distance + NORM_FLOOR**2) - NORM_FLOOR).mean()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from irkd.errors import IrkdError
 from irkd.methods.base import Context, Interlude, Needs
@@ -90,7 +91,7 @@ def build_context(
         # First, while the student's activations do not yet fill the memory.
         taught = guide.run(needs, degraded, reference, teacher_restored)
     if needs.tails:
-        taught["student_tail"] = lambda features: tail(student, degraded, features).float()
+        taught["student_tail"] = lambda features: _tail_by_image(student, degraded, features)
     if needs.networks:
         taught["run_student"] = lambda images: student(images).float()
     taps = dict.fromkeys(pair.student for pair in (*needs.tap_pairs, *needs.clean_tap_pairs))
@@ -186,10 +187,25 @@ class _Teacher:
         }
 
     def tail(self, images: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        return self.back(tail(self.teacher, self.into(images), features).float())
+        return self.back(_tail_by_image(self.teacher, self.into(images), features))
 
     def restore(self, images: Tensor) -> Tensor:
         return self.back(self.teacher(self.into(images)).float())
+
+
+def _tail_by_image(network: nn.Module, images: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    """`tail`, whose activations the backward pass computes again, one image at a time.
+
+    Kept for a whole batch, those of a teacher's second half are several times what a student's
+    step takes.
+    """
+    names = list(features)
+
+    def run(image: Tensor, *values: Tensor) -> Tensor:
+        return tail(network, image, dict(zip(names, values, strict=True))).float()
+
+    parts = zip(images.split(1), *(features[name].split(1) for name in names), strict=True)
+    return torch.cat([checkpoint(run, *part, use_reentrant=False) for part in parts])
 
 
 # Images, whether the output is wanted, and the taps wanted; then what was seen of them.

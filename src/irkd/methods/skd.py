@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from irkd.errors import IrkdError
 from irkd.losses.attention import (
@@ -263,32 +262,18 @@ class SoftKnowledgeDistillation(Method):
         return terms
 
     def _feature_terms(self, context: Context) -> dict[str, Tensor]:
-        """The feature terms that are on, each the mean over all pairs of taps.
-
-        A pair's normalised and attended copies are several times its features; those of the kernel
-        and channel terms are computed again in the backward pass, one pair at a time, instead of
-        being kept for all pairs. Spatial attention is too dear to be run twice, and keeps little.
-        """
+        """The feature terms that are on, each the mean over all pairs of taps."""
         values: dict[str, list[Tensor]] = {}
         terms = {
             "kernel": self._compare,
             "channel_attention": self._channel_term,
+            "spatial_attention": self._spatial_term,
         }
         with outside_autocast(context.restored.device.type):
             for student, teacher in self.projectors(context):
                 for term, function in terms.items():
                     if term in self.term_weights:
-                        value = checkpoint(
-                            function,
-                            student,
-                            teacher,
-                            use_reentrant=False,
-                            preserve_rng_state=False,
-                        )
-                        values.setdefault(term, []).append(value)
-                if "spatial_attention" in self.term_weights:
-                    value = self._spatial_term(student, teacher)
-                    values.setdefault("spatial_attention", []).append(value)
+                        values.setdefault(term, []).append(function(student, teacher))
         return {term: torch.stack(each).mean() for term, each in values.items()}
 
     def _channel_term(self, student: Tensor, teacher: Tensor) -> Tensor:
