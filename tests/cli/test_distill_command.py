@@ -193,6 +193,20 @@ def test_train_teacher_goes_first_and_is_not_trained_twice(
     assert teacher.stat().st_mtime_ns == before
 
 
+def test_train_keeps_how_the_preset_compares_with_the_reference(
+    run: Run, preset: Path, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(preset.read_text())
+    methods = ([{"name": "none", "reconstruction_loss": "psnr"}], [{"name": "response"}])
+    for given, kept in zip(methods, ("psnr", "l1"), strict=True):
+        preset.write_text(yaml.safe_dump({**content, "methods": given}))
+        out = tmp_path / kept
+        code, _, errors = run("train", "--preset", preset, "--device", "cpu", "--out", out)
+        assert code == 0, errors
+        (method,) = yaml.safe_load((out / "preset.yaml").read_text())["methods"]
+        assert (method["name"], method["reconstruction_loss"]) == ("none", kept)
+
+
 def test_taken_json_name_is_refused_before_the_work(run: Run, preset: Path, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
     code, _, errors = run(

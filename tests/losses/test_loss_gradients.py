@@ -13,7 +13,7 @@ from irkd.losses.attention_transfer import attention_transfer_loss
 from irkd.losses.contrast import contrast_ratio, contrast_share, infonce, literal_contrast
 from irkd.losses.kernels import kernel_loss
 from irkd.losses.perceptual import feature_l1
-from irkd.losses.pixel import pixel_loss, trusted_pixel_loss
+from irkd.losses.pixel import decibel_loss, pixel_loss, trusted_pixel_loss
 from irkd.losses.ssim import ssim
 from irkd.losses.wavelet import wavelet_loss
 
@@ -38,6 +38,7 @@ LOSSES = {
     "l1": (partial(pixel_loss, kind="l1"), IMAGES, 2),
     "mse": (partial(pixel_loss, kind="mse"), IMAGES, 2),
     "charbonnier": (partial(pixel_loss, kind="charbonnier", eps=0.1), IMAGES, 2),
+    "decibel": (partial(decibel_loss, data_range=2.0), IMAGES, 2),
     "trusted": (trusted_pixel_loss, IMAGES, 3),
     "ssim": (partial(ssim, data_range=1.0), IMAGES, 2),
     "gaussian": (kernel_loss, FEATURES, 2),

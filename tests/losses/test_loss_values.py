@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from skimage.metrics import structural_similarity
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from irkd.errors import IrkdError
 from irkd.losses.attention import (
@@ -18,8 +19,9 @@ from irkd.losses.attention import (
     spatial_attention,
 )
 from irkd.losses.contrast import contrast_ratio, contrast_share, infonce, literal_contrast
+from irkd.losses.gaussian import gaussian_means
 from irkd.losses.kernels import kernel_loss, squared_distance
-from irkd.losses.pixel import pixel_loss, pixel_map, trusted_pixel_loss
+from irkd.losses.pixel import decibel_loss, pixel_loss, pixel_map, trusted_pixel_loss
 from irkd.losses.ssim import ssim
 
 
@@ -34,6 +36,28 @@ class TestPixel:
         assert pixel_loss(a, b, "mse").item() == pytest.approx((0.09 + 1) / 3)
         expected = [1e-3, math.sqrt(0.09 + 1e-6), math.sqrt(1 + 1e-6)]
         assert pixel_map(a, b, "charbonnier").tolist() == pytest.approx(expected)
+
+    @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1)])
+    def test_decibels_are_those_of_the_metric_an_image_on_its_own(self, low, high):
+        a, b = (low + (high - low) * normal(3, 3, 8, 8, seed=i).sigmoid() for i in (0, 1))
+        peak = high - low
+        each = [
+            peak_signal_noise_ratio(y.numpy(), x.numpy(), data_range=peak)
+            for x, y in zip(a, b, strict=True)
+        ]
+        expected = sum(50 - value for value in each) / 3
+        # At 10 dB, the bound at 50 changes the value by less than 0.001 dB.
+        assert decibel_loss(a, b, data_range=peak).item() == pytest.approx(expected, abs=1e-3)
+        assert decibel_loss(a, a, data_range=peak) == 0
+
+    def test_half_the_error_is_six_decibels_in_an_easy_image_and_in_a_hard_one(self):
+        errors = torch.tensor([0.02, 0.2]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
+        reference = torch.zeros(2, 3, 4, 4)
+        before = decibel_loss(errors, reference, data_range=1.0)
+        for halved in ([0.5, 1.0], [1.0, 0.5]):
+            mended = errors * torch.tensor(halved).view(2, 1, 1, 1)
+            after = decibel_loss(mended, reference, data_range=1.0)
+            assert (before - after).item() == pytest.approx(6.02 / 2, abs=0.2)
 
     def test_trust_counts_only_where_the_teacher_is_nearer(self):
         restored = torch.tensor([0.5, 0.1, 0.4], requires_grad=True)
@@ -231,3 +255,20 @@ class TestContrast:
         value = contrast_share([restored], [taught], [degraded])
         assert value.item() == pytest.approx((1 / 3 + 1) / 2)
         assert contrast_share([taught], [taught], [degraded]).item() == 0
+
+
+class TestGaussianMeans:
+    @pytest.mark.parametrize("shape", [(2, 3, 13, 20), (5, 9), (1, 3, 3)], ids=str)
+    def test_repeated_borders_are_scipys(self, shape):
+        maps = normal(*shape, dtype=torch.float64)
+        means = gaussian_means(maps, 7, 7 / 6, replicate=True)
+        axes = (maps.ndim - 2, maps.ndim - 1)
+        expected = gaussian_filter(maps.numpy(), 7 / 6, mode="nearest", radius=3, axes=axes)
+        assert means.numpy() == pytest.approx(expected, abs=1e-12)
+
+    def test_without_them_the_inner_part_is_left(self):
+        maps = normal(2, 14, 12)
+        inner = gaussian_means(maps, 11, 1.5)
+        assert inner.shape == (2, 4, 2)
+        whole = gaussian_means(maps, 11, 1.5, replicate=True)
+        torch.testing.assert_close(inner, whole[:, 5:-5, 5:-5])

@@ -35,11 +35,12 @@ OPTIONS: dict[str, dict[str, object]] = {
         "win_size": 2,
         "drop_path_rate": 0,
     },
+    "resunet": {"widths": (8, 8, 16), "blocks": (1, 1, 1)},
 }
 
 # Beside its defaults, the options of a method that change what it computes.
 OPTION_SETS: dict[str, list[dict[str, object]]] = {
-    "none": [{"reconstruction_loss": "charbonnier"}, {"reconstruction_loss": "mse"}],
+    "none": [{"reconstruction_loss": kind} for kind in ("charbonnier", "mse", "psnr")],
     "response": [
         {"trust": "where_teacher_better"},
         {"distillation_loss": "mse", "reconstruction_loss": "l1"},

@@ -38,7 +38,6 @@ def train(
         preset,
         resume,
         {
-            "methods": None if resume else [{"name": "none"}],
             "data.train": data,
             "data.layout": layout,
             "task": task,
@@ -49,15 +48,13 @@ def train(
         settings,
     )
     write_check(json)
-    if role == "teacher" and resume is None:
-        from irkd.training.distill import teacher_preset
-
-        resolved = teacher_preset(resolved)
 
     from irkd.cli.distill import print_result
     from irkd.cli.observer import ConsoleObserver
-    from irkd.training.distill import distill
+    from irkd.training.distill import distill, student_preset, teacher_preset
 
+    if resume is None:
+        resolved = teacher_preset(resolved) if role == "teacher" else student_preset(resolved)
     result = distill(
         resolved,
         out=directory or out,

@@ -15,9 +15,9 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from irkd.losses.gaussian import gaussian_means
 from irkd.losses.precision import full_precision
 
 ShapeFeature = Literal["log_alpha", "moment_ratio", "alpha"]
@@ -53,20 +53,10 @@ def mscn(maps: Tensor, c: float = 0.1, *, batch: bool = False) -> Tensor:
     if batch:
         flat = flat + 0.05**2 * variance.mean(0, keepdim=True)
     z = (maps - mean) * (variance / (variance + flat) ** 1.5)
-    local_mean, local_square = _blur(torch.stack([z, z * z]))
+    moments = torch.stack([z, z * z])
+    local_mean, local_square = gaussian_means(moments, WINDOW, SIGMA, replicate=True)
     local_variance = (local_square - local_mean.square()).clamp_min(0)
     return (z - local_mean) / (torch.sqrt(local_variance + 1e-8) + c)
-
-
-def _blur(maps: Tensor) -> Tensor:
-    """Means under the Gaussian window, one axis after the other."""
-    offsets = torch.arange(WINDOW, device=maps.device, dtype=maps.dtype) - WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    weights = weights / weights.sum()
-    single = maps.reshape(-1, 1, *maps.shape[-2:])
-    padded = F.pad(single, [WINDOW // 2] * 4, mode="replicate")
-    rows = F.conv2d(padded, weights.view(1, 1, WINDOW, 1))
-    return F.conv2d(rows, weights.view(1, 1, 1, WINDOW)).reshape(maps.shape)
 
 
 def cut(maps: Tensor, side: int) -> Tensor:

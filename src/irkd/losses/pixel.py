@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -35,6 +36,20 @@ def pixel_loss(a: Tensor, b: Tensor, kind: PixelLoss = "l1", eps: float = 1e-3) 
 def pixel_floor(kind: PixelLoss, eps: float = 1e-3) -> float:
     """The value of the loss where both images agree."""
     return eps if kind == "charbonnier" else 0.0
+
+
+@full_precision
+def decibel_loss(a: Tensor, b: Tensor, *, data_range: float, best: float = 50.0) -> Tensor:
+    """How many dB each image's PSNR is below `best`, the mean over B x C x H x W; 0 at a = b.
+
+    10 log10(1 + 10^(best / 10) mse / data_range^2), an image on its own: a clean image that is
+    changed a little counts as much as a ruined one that is not mended, where the mean of pixel
+    losses sees the latter alone. After the "PSNR loss" of Chen et al., "HINet: Half instance
+    normalization network for image restoration", CVPRW 2021; different: bounded at `best`, beyond
+    which there is little to gain and an identical image would pull without limit.
+    """
+    errors = (a - b).square().mean((1, 2, 3)) / data_range**2
+    return 10 / math.log(10) * torch.log1p(10 ** (best / 10) * errors).mean()
 
 
 @full_precision

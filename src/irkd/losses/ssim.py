@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from irkd.errors import IrkdError
+from irkd.losses.gaussian import gaussian_means
 from irkd.losses.precision import full_precision
 
 WINDOW = 11
@@ -24,7 +24,7 @@ def ssim(a: Tensor, b: Tensor, *, data_range: float) -> Tensor:
 
     Raises IrkdError for images smaller than the window.
     """
-    batch, channels, height, width = a.shape
+    height, width = a.shape[-2:]
     if min(height, width) < WINDOW:
         raise IrkdError(
             f"SSIM needs images of at least {WINDOW} x {WINDOW} pixels, not {height} x {width}."
@@ -33,9 +33,8 @@ def ssim(a: Tensor, b: Tensor, *, data_range: float) -> Tensor:
     # images, and a common shift of both images leaves every variance as it is.
     centre = ((a.mean() + b.mean()) / 2).detach()
     c, d = a - centre, b - centre
-    moments = torch.cat([c, d, c * c, d * d, c * d]).reshape(-1, 1, height, width)
-    blurred = _blur(moments).reshape(5, batch, channels, height - WINDOW + 1, width - WINDOW + 1)
-    mean_c, mean_d, mean_cc, mean_dd, mean_cd = blurred.unbind()
+    moments = torch.stack([c, d, c * c, d * d, c * d])
+    mean_c, mean_d, mean_cc, mean_dd, mean_cd = gaussian_means(moments, WINDOW, SIGMA)
     variances = (mean_cc - mean_c**2) + (mean_dd - mean_d**2)
     covariance = mean_cd - mean_c * mean_d
     mean_a, mean_b = mean_c + centre, mean_d + centre
@@ -43,12 +42,3 @@ def ssim(a: Tensor, b: Tensor, *, data_range: float) -> Tensor:
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variances + c2)
     return (luminance * structure).mean()
-
-
-def _blur(maps: Tensor) -> Tensor:
-    """Gaussian means of M x 1 x H x W maps where the window fits, one axis after the other."""
-    offsets = torch.arange(WINDOW, device=maps.device, dtype=maps.dtype) - WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    weights = weights / weights.sum()
-    rows = F.conv2d(maps, weights.view(1, 1, WINDOW, 1))
-    return F.conv2d(rows, weights.view(1, 1, 1, WINDOW))

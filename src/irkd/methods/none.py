@@ -7,14 +7,16 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from irkd.losses.pixel import PixelLoss, pixel_floor, pixel_loss
+from irkd.losses.pixel import PixelLoss, decibel_loss, pixel_floor, pixel_loss
 from irkd.methods.base import Context, Method, MethodEntry, MethodParameters, Needs, Setting
 
 
 class NoneParameters(MethodParameters):
     name: Literal["none"] = "none"
-    reconstruction_loss: PixelLoss = Field(
-        "l1", description="restored against reference; charbonnier is a smooth l1"
+    reconstruction_loss: PixelLoss | Literal["psnr"] = Field(
+        "l1",
+        description="restored against reference; charbonnier is a smooth l1, psnr the mean over "
+        "images of how many dB their PSNR is below 50, so that easy images count like hard ones",
     )
     eps: float = Field(1e-3, gt=0, description="charbonnier is sqrt(d^2 + eps^2)")
 
@@ -27,14 +29,17 @@ class NoDistillation(Method):
         self.parameters_spec: NoneParameters = parameters
         self.needs = Needs()
         self.term_weights = {"reconstruction": 1.0}
-        self.floors = {
-            "reconstruction": pixel_floor(parameters.reconstruction_loss, parameters.eps)
-        }
+        low, high = setting.value_range
+        self.data_range = high - low
+        if parameters.reconstruction_loss != "psnr":
+            floor = pixel_floor(parameters.reconstruction_loss, parameters.eps)
+            self.floors = {"reconstruction": floor}
 
     def forward(self, context: Context) -> dict[str, Tensor]:
-        spec = self.parameters_spec
-        loss = pixel_loss(context.restored, context.reference, spec.reconstruction_loss, spec.eps)
-        return {"reconstruction": loss}
+        spec, images = self.parameters_spec, (context.restored, context.reference)
+        if spec.reconstruction_loss == "psnr":
+            return {"reconstruction": decibel_loss(*images, data_range=self.data_range)}
+        return {"reconstruction": pixel_loss(*images, spec.reconstruction_loss, spec.eps)}
 
 
 METHODS = (MethodEntry("none", "Student alone, without a teacher", NoneParameters, NoDistillation),)

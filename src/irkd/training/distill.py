@@ -80,6 +80,16 @@ def distill(
     )
 
 
+def student_preset(preset: Preset) -> Preset:
+    """The preset that trains the student of `preset` alone.
+
+    A method `none` of the preset's own keeps its options; others learn from a teacher, and go.
+    """
+    if all(method.name == "none" for method in preset.methods):
+        return preset
+    return validate({**preset.model_dump(mode="json"), "methods": [{"name": "none"}]}, preset.name)
+
+
 def teacher_preset(preset: Preset) -> Preset:
     """The preset that trains the teacher of `preset` alone, from nothing, on the same data."""
     if preset.teacher is None:
