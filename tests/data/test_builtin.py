@@ -8,6 +8,7 @@ import pytest
 import irkd.data.synthetic
 from irkd.data.degrade import DEGRADATIONS
 from irkd.data.opening import open_pairs
+from irkd.data.procedural import procedural_image
 from irkd.errors import IrkdError
 
 
@@ -98,3 +99,15 @@ def test_haze_on_the_motorcycle_follows_its_measured_depth():
 def test_what_makes_no_sense_is_refused(data, options, message):
     with pytest.raises(IrkdError, match=message):
         open_pairs(data, **options)
+
+
+def test_depth_of_scenes_is_their_shapes_or_changes_slowly():
+    """A network that saw depth of shapes alone leaves the haze of slopes."""
+    scenes = open_pairs("scenes", task="dehaze", split="train", count=6, size=64)
+    for index in range(6):
+        _, depth = scenes.clean(index)
+        _, shapes = procedural_image(0, index, 64, "detailed")
+        assert np.allclose(depth, shapes, atol=1e-3) == (index % 2 == 0)
+        if index % 2:
+            steps = np.abs(np.diff(depth, axis=0)).max(), np.abs(np.diff(depth, axis=1)).max()
+            assert max(steps) < 0.15
