@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -150,16 +149,15 @@ def _unit(tile: Floats) -> Floats:
     return (tile / max(float(tile.std()), 1e-6)).astype(np.float32)
 
 
-def _copies(points: Floats, reach: float) -> Iterator[NDArray[np.int32]]:
-    """In sixteenths of a pixel, the points of each copy of a shape that reaches into the tile.
+def _shifts(x: float, y: float, reach: float) -> list[tuple[int, int]]:
+    """How to move a shape within `reach` of (x, y) to each of its copies that reach into the tile.
 
-    `points`: ... x 2 (x, y), within `reach` of the first one.
+    Plain numbers: an image has ten thousand such shapes, and NumPy's start costs more than this.
     """
-    steps = np.array([-_TILE, 0, _TILE])
-    centre = points.reshape(-1, 2)[0]
-    for dx in steps[(-reach < centre[0] + steps) & (centre[0] + steps < _TILE + reach)]:
-        for dy in steps[(-reach < centre[1] + steps) & (centre[1] + steps < _TILE + reach)]:
-            yield np.rint((points + np.array([dx, dy])) * 16).astype(np.int32)
+    across, down = (
+        [step for step in (-_TILE, 0, _TILE) if -reach < at + step < _TILE + reach] for at in (x, y)
+    )
+    return [(dx, dy) for dx in across for dy in down]
 
 
 def _pebbles(rng: np.random.Generator) -> Floats:
@@ -179,11 +177,13 @@ def _pebbles(rng: np.random.Generator) -> Floats:
     if rng.random() < 0.4:
         tilt = rng.normal(rng.uniform(0, 180), 15, count)
     axes = np.maximum(np.stack((radius * ratio, radius / ratio), 1), 0.5)
-    for number in range(count):
-        size = np.rint(axes[number] * 16).astype(int).tolist()
-        shade, angle = float(value[number]), float(tilt[number])
-        for at in _copies(centre[number], float(axes[number].max()) + 1):
-            cv2.ellipse(tile, at.tolist(), size, angle, 0, 360, shade, -1, cv2.LINE_8, 4)
+    sizes = np.rint(axes * 16).astype(int).tolist()  # in sixteenths of a pixel, as positions are
+    reaches = (axes.max(1) + 1).tolist()
+    pebbles = zip(centre.tolist(), sizes, reaches, value.tolist(), tilt.tolist(), strict=True)
+    for (x, y), size, reach, shade, angle in pebbles:
+        for dx, dy in _shifts(x, y, reach):
+            at = round((x + dx) * 16), round((y + dy) * 16)
+            cv2.ellipse(tile, at, size, angle, 0, 360, shade, -1, cv2.LINE_8, 4)
     light = np.float32(rng.uniform(0, 1.5)) * (tile - np.roll(tile, 1, int(rng.integers(2))))
     return tile + light
 
@@ -201,9 +201,10 @@ def _strands(rng: np.random.Generator) -> Floats:
     along = np.linspace(0, 1, 7) * length[:, None]
     turn = angle[:, None] + bend[:, None] * along
     points = start[:, None] + np.stack((np.cos(turn), np.sin(turn)), -1) * along[..., None]
-    for number in range(count):
-        shade = float(value[number])
-        for path in _copies(points[number], float(length[number]) + 2):
+    reaches = (length + 2).tolist()
+    for number, ((x, y), shade) in enumerate(zip(start.tolist(), value.tolist(), strict=True)):
+        for shift in _shifts(x, y, reaches[number]):
+            path = np.rint((points[number] + shift) * 16).astype(np.int32)
             cv2.polylines(tile, [path], False, shade, thickness[number], cv2.LINE_8, 4)
     return tile
 
