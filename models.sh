@@ -4,25 +4,15 @@
 # to src/irkd/shipped, where each needs its card beside it.
 set -eu
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- general derain dehaze deblur denoise
+[ $# -gt 0 ] || set -- general denoise derain dehaze deblur
 
-# train NAME [OPTION ...]: the run of a preset, begun or gone on with.
-train() {
-    run="runs/shipped/$1"
+for name in "$@"; do
+    run="runs/shipped/$name"
     if [ -f "$run/preset.yaml" ]; then
         irkd train --resume "$run"
     else
-        irkd train --preset "$@" --out "$run"
+        irkd train --preset "$name" --out "$run"
     fi
-}
-
-for name in "$@"; do
-    case $name in
-        denoise) start=denoise-first ;;
-        *) start=pretrained ;;
-    esac
-    train "$start"
-    train "$name" --set student.weights="runs/shipped/$start"
-    irkd export "runs/shipped/$name" --to safetensors --precision fp16 --overwrite \
+    irkd export "$run" --to safetensors --precision fp16 --overwrite \
         -o "src/irkd/shipped/$name.safetensors"
 done

@@ -33,6 +33,7 @@ OVERSAMPLING = 2
 _VERTICES = 32
 _FIXED_POINT_BITS = 4
 _MAX_LEAVES = 6000
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def procedural_image(
@@ -285,15 +286,24 @@ def _depth_of_field(
 
 
 def _developed(rng: np.random.Generator, srgb: Floats) -> Floats:
-    """What a lens and a developer leave: soft or sharpened, at times with a little grain."""
-    if rng.random() < 0.4:
-        srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.8)))
-    if rng.random() < 0.4:
-        soft = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.6, 1.5)))
-        srgb = srgb + np.float32(rng.uniform(0.1, 0.6)) * (srgb - soft)
+    """What a lens and a developer leave: soft or sharpened, at times with a little grain.
+
+    Fine detail of photographs has hardly any colour: a sensor sees one colour a pixel, JPEG halves
+    the resolution of colours. Where scenes had more, denoisers took real texture for noise.
+    """
     if rng.random() < 0.6:
+        srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.9)))
+    if rng.random() < 0.35:
+        soft = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.6, 1.5)))
+        srgb = srgb + np.float32(rng.uniform(0.1, 0.5)) * (srgb - soft)
+    if rng.random() < 0.45:
         grain: Floats = rng.standard_normal(srgb.shape[:2], np.float32)
         if rng.random() < 0.5:
             grain = 2 * cv2.GaussianBlur(grain, (0, 0), 0.6)
         srgb = srgb + np.float32(rng.uniform(0.3, 2.5) / 255) * grain[..., None]
+    if rng.random() < 0.85:
+        grey = srgb @ _LUMA
+        colour = cv2.GaussianBlur(srgb - grey[..., None], (0, 0), float(rng.uniform(0.8, 2.2)))
+        # Blurring is linear: the differences from grey stay without any grey.
+        srgb = grey[..., None] + colour
     return srgb
