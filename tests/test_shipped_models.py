@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import irkd
 from irkd.data.opening import open_pairs
+from irkd.data.pairs import Image
 from irkd.inference.backends import load_network
 from irkd.inference.restorer import Restorer
 from irkd.metrics.full_reference import psnr
@@ -17,10 +19,14 @@ from irkd.models.weights import read_metadata
 from irkd.profiling.macs import count_macs
 
 SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
+FOR_PHOTOGRAPHS = [path for path in SHIPPED if not path.stem.startswith("demo")]
 
 
-def test_there_are_models_for_the_demo_and_for_restore() -> None:
-    assert {path.stem for path in SHIPPED} >= {"demo-teacher", "general"}
+def test_there_are_models_for_the_demo_and_for_every_task_of_restore() -> None:
+    assert {path.stem for path in SHIPPED} == {
+        *("demo-teacher", "general"),
+        *("deblur", "dehaze", "denoise", "derain"),
+    }
     assert sum(path.stat().st_size for path in SHIPPED) < 12e6
 
 
@@ -42,12 +48,30 @@ def test_every_model_improves_real_photographs(path: Path) -> None:
     """By its own task's degradation, on photographs that no training saw."""
     network = load_network(path.stem)
     restorer = Restorer(network)
-    pairs = open_pairs("photographs", task=read_metadata(path)["task"])
     gains = []
-    for index in (1, 2, 3):
-        pair = pairs.load(index)
-        window = (slice(0, 256), slice(0, 256))
-        degraded, reference = pair.degraded[window], pair.reference[window]
+    for degraded, reference in photographs(read_metadata(path)["task"]):
         restored = quantized(restorer(degraded.astype(np.float32) / 255))
         gains.append(psnr(restored, reference) - psnr(degraded, reference))
     assert np.mean(gains) > 1.0, gains
+
+
+@pytest.mark.parametrize("path", FOR_PHOTOGRAPHS, ids=lambda path: path.stem)
+def test_a_good_photograph_stays_good(path: Path) -> None:
+    """Without damage 40 dB or more against itself; saved as JPEG it gets no worse."""
+    restorer = Restorer(load_network(path.stem))
+    unchanged, gains = [], []
+    for saved, reference in photographs("jpeg"):
+        clean = quantized(restorer(reference.astype(np.float32) / 255))
+        unchanged.append(min(psnr(clean, reference), 60.0))
+        restored = quantized(restorer(saved.astype(np.float32) / 255))
+        gains.append(psnr(restored, reference) - psnr(saved, reference))
+    assert np.mean(unchanged) > 40.0, unchanged
+    assert np.mean(gains) > -0.1, gains
+
+
+def photographs(task: str) -> Iterator[tuple[Image, Image]]:
+    """Degraded and reference parts of photographs."""
+    pairs = open_pairs("photographs", task=task)
+    for index in (1, 2, 3):
+        pair = pairs.load(index)
+        yield pair.degraded[:256, :256], pair.reference[:256, :256]

@@ -38,7 +38,7 @@ LOSSES = {
     "l1": (partial(pixel_loss, kind="l1"), IMAGES, 2),
     "mse": (partial(pixel_loss, kind="mse"), IMAGES, 2),
     "charbonnier": (partial(pixel_loss, kind="charbonnier", eps=0.1), IMAGES, 2),
-    "decibel": (partial(decibel_loss, data_range=2.0), IMAGES, 2),
+    "decibel": (partial(decibel_loss, data_range=2.0, best=36), IMAGES, 2),
     "trusted": (trusted_pixel_loss, IMAGES, 3),
     "ssim": (partial(ssim, data_range=1.0), IMAGES, 2),
     "gaussian": (kernel_loss, FEATURES, 2),

@@ -47,16 +47,18 @@ class TestPixel:
         ]
         expected = sum(50 - value for value in each) / 3
         # At 10 dB, the bound at 50 changes the value by less than 0.001 dB.
-        assert decibel_loss(a, b, data_range=peak).item() == pytest.approx(expected, abs=1e-3)
-        assert decibel_loss(a, a, data_range=peak) == 0
+        assert decibel_loss(a, b, data_range=peak, best=50).item() == pytest.approx(
+            expected, abs=1e-3
+        )
+        assert decibel_loss(a, a, data_range=peak, best=50) == 0
 
     def test_half_the_error_is_six_decibels_in_an_easy_image_and_in_a_hard_one(self):
         errors = torch.tensor([0.02, 0.2]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
         reference = torch.zeros(2, 3, 4, 4)
-        before = decibel_loss(errors, reference, data_range=1.0)
+        before = decibel_loss(errors, reference, data_range=1.0, best=50)
         for halved in ([0.5, 1.0], [1.0, 0.5]):
             mended = errors * torch.tensor(halved).view(2, 1, 1, 1)
-            after = decibel_loss(mended, reference, data_range=1.0)
+            after = decibel_loss(mended, reference, data_range=1.0, best=50)
             assert (before - after).item() == pytest.approx(6.02 / 2, abs=0.2)
 
     def test_trust_counts_only_where_the_teacher_is_nearer(self):

@@ -39,8 +39,8 @@ def pixel_floor(kind: PixelLoss, eps: float = 1e-3) -> float:
 
 
 @full_precision
-def decibel_loss(a: Tensor, b: Tensor, *, data_range: float, best: float = 50.0) -> Tensor:
-    """How many dB each image's PSNR is below `best`, the mean over B x C x H x W; 0 at a = b.
+def decibel_loss(a: Tensor, b: Tensor, *, data_range: float, best: float) -> Tensor:
+    """How many dB below `best` the PSNR of each image is, the mean over B x C x H x W; 0 at a = b.
 
     10 log10(1 + 10^(best / 10) mse / data_range^2), an image on its own: a clean image that is
     changed a little counts as much as a ruined one that is not mended, where the mean of pixel

@@ -16,7 +16,14 @@ class NoneParameters(MethodParameters):
     reconstruction_loss: PixelLoss | Literal["psnr"] = Field(
         "l1",
         description="restored against reference; charbonnier is a smooth l1, psnr the mean over "
-        "images of how many dB their PSNR is below 50, so that easy images count like hard ones",
+        "images of how many dB their PSNR is below `best`: easy images count like hard ones",
+    )
+    best: float = Field(
+        36.0,
+        gt=0,
+        le=80,
+        description="of psnr, dB: beyond it an image counts less and less. With a high one, images "
+        "that need no change hold a fresh network at the identity, and it learns no others",
     )
     eps: float = Field(1e-3, gt=0, description="charbonnier is sqrt(d^2 + eps^2)")
 
@@ -38,7 +45,8 @@ class NoDistillation(Method):
     def forward(self, context: Context) -> dict[str, Tensor]:
         spec, images = self.parameters_spec, (context.restored, context.reference)
         if spec.reconstruction_loss == "psnr":
-            return {"reconstruction": decibel_loss(*images, data_range=self.data_range)}
+            loss = decibel_loss(*images, data_range=self.data_range, best=spec.best)
+            return {"reconstruction": loss}
         return {"reconstruction": pixel_loss(*images, spec.reconstruction_loss, spec.eps)}
 
 
