@@ -4,7 +4,7 @@
 # to src/irkd/shipped, where each needs its card beside it.
 set -eu
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- general denoise derain dehaze deblur
+[ $# -gt 0 ] || set -- dehaze general denoise derain deblur
 
 for name in "$@"; do
     run="runs/shipped/$name"
