@@ -22,6 +22,19 @@ def test_shipped_presets_resolve_and_round_trip(name: str, tmp_path: Path) -> No
     assert load_preset(file) == preset
 
 
+def test_what_a_run_keeps_needs_no_preset_that_its_own_extended(tmp_path: Path) -> None:
+    parent, child = tmp_path / "parent.yaml", tmp_path / "child.yaml"
+    parent.write_text(dump(load_preset("demo")))
+    child.write_text("name: child\ntitle: t\nextends: parent\ntraining:\n  steps: 7\n")
+    preset = load_preset(child)
+    kept = tmp_path / "run" / "preset.yaml"
+    kept.parent.mkdir()
+    kept.write_text(dump(preset))
+    parent.unlink()
+    assert load_preset(kept) == preset
+    assert preset.training.steps == 7
+
+
 def test_res_skd_declares_the_networks_that_the_papers_count() -> None:
     import torch
 

@@ -58,7 +58,9 @@ def read_resolved(name: str | Path, task: str | None = None) -> dict[str, Any]:
 def _read_with_parent(name: str | Path) -> dict[str, Any]:
     path = _find(name)
     content = _read_mapping(path)
-    parent = content.get("extends")
+    # Taken out: what is made of both stands for itself, and a run goes on whatever becomes of the
+    # preset that its own extended.
+    parent = content.pop("extends", None)
     if parent is None:
         return content
     if not isinstance(parent, str):
@@ -100,7 +102,10 @@ def parse_overrides(overrides: Iterable[str] | Mapping[str, Any]) -> list[tuple[
 
 
 def dump(preset: Preset) -> str:
-    """The preset as YAML: what `irkd presets show` prints and a run directory keeps."""
+    """The preset as YAML: what `irkd presets show` prints and a run directory keeps.
+
+    Whole: nothing of a preset that it extended is left to look up.
+    """
     return yaml.safe_dump(
         preset.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
     )

@@ -257,7 +257,6 @@ class Preset(Section):
         " list: there are none",
     )
     ablation: AblationSection | None = None
-    extends: str | None = Field(None, description="the preset this one was made from")
 
     @model_validator(mode="after")
     def _patch_fits_networks(self) -> Preset:
