@@ -17,14 +17,16 @@ train() {
     fi
 }
 
-# after START RUN UNDAMAGED BEST STEPS LR SEED: a run that begins where START ended. With more images
+# after START RUN UNDAMAGED BEST STEPS LR SEED [OPTION ...]: a run that begins where START ended. With more images
 # undamaged it learns to leave good ones alone; from the beginning, so many would keep a network
 # from learning anything else.
 after() {
-    train "$2" --preset "$name" --set student.weights="runs/shipped/$1" \
-        --set "methods=[{name: none, reconstruction_loss: psnr, best: $4}]" \
-        --set data.undamaged="$3" --set data.count=800 \
-        --set training.steps="$5" --set training.lr="$6" --set training.seed="$7"
+    start=$1 run=$2 undamaged=$3 best=$4 steps=$5 lr=$6 seed=$7
+    shift 7
+    train "$run" --preset "$name" --set student.weights="runs/shipped/$start" \
+        --set "methods=[{name: none, reconstruction_loss: psnr, best: $best}]" \
+        --set data.undamaged="$undamaged" --set data.count=800 --set training.steps="$steps" \
+        --set training.lr="$lr" --set training.seed="$seed" "$@"
 }
 
 for name in "$@"; do
@@ -34,6 +36,10 @@ for name in "$@"; do
         denoise)
             after denoise-first denoise-second 0.3 45 4000 3e-4 31
             after denoise-second denoise 0.5 45 3000 3e-4 32
+            ;;
+        dehaze)
+            after dehaze-first dehaze-second 0.3 45 3000 3e-4 31
+            after dehaze-second dehaze 0.3 40 3300 4e-4 32 --set data.saved=0.3 --set data.count=1000
             ;;
         *) after "$name-first" "$name" 0.3 45 3000 3e-4 31 ;;
     esac
