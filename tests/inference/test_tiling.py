@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from irkd.inference.restorer import Restorer
 from irkd.inference.tiling import plan_axis
+from irkd.models.base import create_network
 
 
 @st.composite
@@ -67,3 +69,10 @@ def test_the_crossfade_is_smooth():
 def test_sides_off_the_grid_are_refused():
     with pytest.raises(ValueError, match="multiples of 8"):
         plan_axis(100, 64, 16, 8)
+
+
+def test_a_network_states_what_its_tiles_share() -> None:
+    four_levels = create_network("resunet", widths=[8, 8, 8, 8], blocks=[1, 1, 1, 1])
+    assert Restorer(four_levels).overlap == 256
+    assert Restorer(four_levels, overlap=32).overlap == 32
+    assert Restorer(create_network("nafnet", width=8)).overlap == 64

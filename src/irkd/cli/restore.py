@@ -61,7 +61,10 @@ def restore(
     overlap: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Pixels that neighbouring tiles share.", show_default="64"
+            min=0,
+            metavar="N",
+            help="Pixels that neighbouring tiles share.",
+            show_default="64, or what the network states",
         ),
     ] = None,
     compare: Annotated[

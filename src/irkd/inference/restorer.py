@@ -35,13 +35,13 @@ class Restorer:
     `network` is moved to `device` and set to evaluation. Networks of three channels take colour,
     networks of one take each colour channel by itself; the output has as many as the input.
 
-    `tile`: "auto" takes the whole image where the estimated memory allows and else the largest
-    tile that fits; "off" always the whole image; a number the side of square tiles in pixels,
-    rounded up to the network's size multiple. When an allocation fails all the same, "auto" and a
-    number go on with tiles of half the side. `overlap`: pixels that neighbouring tiles share at
-    least (64; at most half a tile). Tiles of a network that only looks at pixels up to overlap / 4
-    away join to exactly the whole image's result; networks with global statistics (channel
-    attention) differ slightly between tiles and whole.
+    `tile`: "auto" takes the whole image where the estimated memory allows and else the largest tile
+    that fits; "off" always the whole image; a number the side of square tiles in pixels, rounded up
+    to the network's size multiple. When an allocation fails all the same, "auto" and a number go on
+    with tiles of half the side. `overlap`: pixels that neighbouring tiles share at least (64, or
+    what the network states as `tile_overlap`; at most half a tile). Tiles of a network that only
+    looks at pixels up to overlap / 4 away join to exactly the whole image's result; networks with
+    global statistics (channel attention) differ slightly between tiles and whole.
 
     `largest_tile`: of "auto" on the CPU, where larger tiles are no faster: an image of more pixels
     than such a tile is cut into tiles of at most this side. None sets no bound.
@@ -76,7 +76,8 @@ class Restorer:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.tile = tile
-        self.overlap = DEFAULT_OVERLAP if overlap is None else overlap
+        stated: int = getattr(network, "tile_overlap", DEFAULT_OVERLAP)
+        self.overlap = stated if overlap is None else overlap
         self.last_tile: tuple[int, int] | None = None
         """Height and width of the tiles of the last call; None when it took the whole image."""
         self.watch: Callable[[float], None] | None = None
