@@ -24,7 +24,7 @@ AUTO = "auto"
 
 Tile = Literal["auto", "off"] | int
 
-# Of tiles on the CPU. Networks with local pooling need context: the shipped one's tiles differ from
+# Of tiles on the CPU. Networks with local pooling need context: the tiles of `general` differ from
 # the whole by 13 of 255 levels at 512 pixels a side, by less than 0.1 from 768 on.
 LARGEST_TILE = 1024
 # Names of models that show something and are not meant for photographs.
