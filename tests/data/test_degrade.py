@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irkd.data.degrade import DEGRADATIONS, Mixing, degrade, plausible_depth
+from irkd.data.degrade import (
+    DEGRADATIONS,
+    Mixing,
+    degrade,
+    draw_blur_kernel,
+    plausible_depth,
+)
 from irkd.data.procedural import procedural_image
 from irkd.data.seeds import generator
 from irkd.errors import IrkdError
@@ -162,3 +168,25 @@ def test_mixing_saves_damaged_images_as_jpeg() -> None:
     saved = [Mixing(saved=1.0).degrade(clean, "denoise", rng(seed)) for seed in range(20)]
     differing = [not np.array_equal(a, b) for a, b in zip(plain, saved, strict=True)]
     assert np.mean(differing) > 0.9
+
+
+def test_a_mixture_draws_other_tasks_in_their_shares() -> None:
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    # JPEG leaves a flat image as it is, and blur does; noise does not.
+    mixing = Mixing(mixture=(("jpeg", 2.0), ("denoise", 1.0), ("deblur", 1.0)))
+    assert mixing
+    drawn = [mixing.degrade(flat, "general", np.random.default_rng(seed)) for seed in range(400)]
+    changed = np.mean([not np.array_equal(image, flat) for image in drawn])
+    assert 0.18 < changed < 0.32
+
+
+def test_short_motions_are_drawn_more_often() -> None:
+    def extent(kernel: np.ndarray) -> int:
+        rows, columns = np.nonzero(kernel > 1e-3)
+        return int(max(np.ptp(rows), np.ptp(columns))) + 1
+
+    kernels = [draw_blur_kernel(np.random.default_rng(seed)) for seed in range(400)]
+    assert all(kernel.sum() == pytest.approx(1, abs=1e-5) for kernel in kernels)
+    extents = np.array([extent(kernel) for kernel in kernels])
+    assert 0.4 < np.mean(extents <= 9) < 0.65
+    assert np.mean(extents >= 18) > 0.1

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import skd_preset, tiny_preset
+from tiny_runs import skd_preset, tiny_content, tiny_preset
 
 from irkd.errors import IrkdError
+from irkd.presets.load import validate
 from irkd.training.checkpoint import load_newest, save_checkpoint
 from irkd.training.distill import distill
 from irkd.training.observer import Observer
@@ -46,6 +47,18 @@ def test_resumed_run_equals_uninterrupted(tmp_path: Path, workers: int) -> None:
         _assert_same(one[part], other[part])
     students = [load_file(run.directory / "student.safetensors") for run in (whole, resumed)]
     _assert_same(*students)
+
+
+def test_muons_state_is_resumed(tmp_path: Path) -> None:
+    student = {"arch": "resunet", "unshuffle": 1, "widths": [32], "blocks": [1]}
+    preset = validate({**tiny_content(optimizer="muon", steps=6), "student": student}, "tiny")
+    whole = distill(preset, out=tmp_path / "whole", device="cpu")
+    distill(preset, out=tmp_path / "parts", device="cpu", observer=_StopAt(3))
+    resumed = distill(preset, out=tmp_path / "parts", resume=True, device="cpu")
+    states = [load_newest(run.directory / "checkpoints") for run in (whole, resumed)]
+    assert any("momentum" in entry for entry in states[0]["optimizer"]["state"].values())
+    for part in ("task", "average", "optimizer"):
+        _assert_same(states[0][part], states[1][part])
 
 
 def _assert_same(one: object, other: object) -> None:

@@ -80,11 +80,29 @@ def test_undamaged_crops_reach_training_and_not_validation() -> None:
     assert np.abs(plain.load(0).degraded.astype(int) - pairs[0].degraded).mean() > 1
 
 
-@pytest.mark.parametrize("option", ["undamaged", "saved"])
-def test_pairs_from_files_cannot_be_mixed(tmp_path: Path, option: str) -> None:
+def test_a_mixture_reaches_training_crops() -> None:
+    data = DataSection(train="scenes", count=4, size=64, mixture={"denoise": 1})
+    train, _ = open_training_pairs(data, "general", 0)
+    for index in range(4):
+        pair = train.load(index)
+        difference = pair.degraded.astype(float) - pair.reference
+        assert not np.array_equal(pair.degraded, pair.reference)
+        assert abs(difference.mean()) < 8  # noise alone: neither haze nor rain
+    with pytest.raises(IrkdError, match="for task general, not denoise"):
+        open_training_pairs(data, "denoise", 0)
+    wrong = data.model_copy(update={"mixture": {"denoize": 1.0}})
+    with pytest.raises(IrkdError, match="Did you mean 'denoise'"):
+        open_training_pairs(wrong, "general", 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "task"), [("undamaged", "denoise"), ("saved", "denoise"), ("mixture", "general")]
+)
+def test_pairs_from_files_cannot_be_mixed(tmp_path: Path, option: str, task: str) -> None:
     for number in range(2):
         _write(tmp_path / "input" / f"{number}.png", number)
         _write(tmp_path / "target" / f"{number}.png", number)
-    data = DataSection.model_validate({"train": str(tmp_path), option: 0.1})
-    with pytest.raises(IrkdError, match=r"data\.undamaged and data\.saved"):
-        open_training_pairs(data, "denoise", 0)
+    value = {"denoise": 1.0} if option == "mixture" else 0.1
+    data = DataSection.model_validate({"train": str(tmp_path), option: value})
+    with pytest.raises(IrkdError, match=r"data\.undamaged, data\.saved, data\.mixture"):
+        open_training_pairs(data, task, 0)

@@ -73,7 +73,7 @@ def test_cosine_schedule_runs_from_lr_to_min_lr(steps: int, warmup: int) -> None
     assert all(a <= b * (1 + 1e-9) for a, b in itertools.pairwise(rates[: warmup + 1]))
 
 
-@pytest.mark.parametrize("kind", ["adam", "adamw"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "muon"])
 def test_weight_decay_is_coupled_for_adam_alone(kind: str) -> None:
     """With a zero gradient, AdamW shrinks by lr * decay; Adam's step is lr whatever the decay."""
     parameter = torch.nn.Parameter(torch.ones(3))

@@ -51,13 +51,15 @@ class Mixing:
 
     `undamaged`: the share of images without the task's degradation; half of them are saved as JPEG.
     `saved`: the share of the others that are saved as JPEG after it.
+    `mixture`: tasks whose degradation stands in the place of the task's own, with their weights.
     """
 
     undamaged: float = 0.0
     saved: float = 0.0
+    mixture: tuple[tuple[str, float], ...] = ()
 
     def __bool__(self) -> bool:
-        return self.undamaged > 0 or self.saved > 0
+        return self.undamaged > 0 or self.saved > 0 or bool(self.mixture)
 
     def degrade(
         self, image: Image, task: str, rng: np.random.Generator, depth: Floats | None = None
@@ -65,6 +67,9 @@ class Mixing:
         """As `degrade`, or otherwise in the shares above."""
         damaged, saved = rng.random() >= self.undamaged, rng.random()
         if damaged:
+            if self.mixture:
+                tasks, weights = zip(*self.mixture, strict=True)
+                task = str(rng.choice(tasks, p=np.divide(weights, sum(weights))))
             image = degrade(image, task, rng, depth)
         return degrade(image, "jpeg", rng) if saved < (self.saved if damaged else 0.5) else image
 
@@ -142,9 +147,9 @@ def _streak_layer(shape: tuple[int, ...], tilt: float, rng: np.random.Generator)
 
 
 def draw_blur_kernel(rng: np.random.Generator) -> Floats:
-    """A point spread function of odd sides, summing to 1."""
+    """A point spread function of odd sides, summing to 1; short motions are drawn more often."""
     if rng.random() < 0.35:
-        return _line_kernel(float(rng.uniform(3, 31)), float(rng.uniform(0, 180)))
+        return _line_kernel(_log_uniform(rng, 3, 31), float(rng.uniform(0, 180)))
     return _trajectory_kernel(rng)
 
 
@@ -278,7 +283,7 @@ def _trajectory_kernel(rng: np.random.Generator) -> Floats:
         path[step] = position
     low, high = path.min(0), path.max(0)
     path = (path - (low + high) / 2) / max(float((high - low).max()), 1e-6)
-    path *= rng.uniform(2, 27)
+    path *= _log_uniform(rng, 2, 27)
     kernel = np.zeros((31, 31), np.float32)
     corner = np.floor(path).astype(int)
     share = path - corner
@@ -287,6 +292,10 @@ def _trajectory_kernel(rng: np.random.Generator) -> Floats:
             weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
             np.add.at(kernel, (corner[:, 1] + dy + 15, corner[:, 0] + dx + 15), weight)
     return kernel / kernel.sum()
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def decode_srgb(image: Floats) -> Floats:

@@ -59,6 +59,11 @@ class DataSection(Section):
     saved: float = Field(
         0.0, ge=0, le=1, description="share of damaged synthetic crops saved as JPEG afterwards"
     )
+    mixture: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="of task general: tasks with weights, one of which is drawn for every damaged"
+        " synthetic training crop; empty: the task's own chains of damage",
+    )
     teacher_cache: Literal["off", "build", "use"] = Field(
         "off",
         description="the teacher's output images on disk: build makes what is missing before"
@@ -105,11 +110,20 @@ class TrainingSection(Section):
     epochs: float | None = Field(None, gt=0, description="turned into steps by the data's size")
     batch_size: int = Field(8, ge=1, description="crops an optimizer step sees, per process")
     patch: int = Field(128, ge=8, description="height and width of a training crop")
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        "adam",
+        description="muon: momentum made orthogonal for the weights of convolutions and"
+        " projections, AdamW for all else",
+    )
     lr: float = Field(2e-4, gt=0)
+    matrix_lr: float = Field(
+        0.02,
+        gt=0,
+        description="of muon, for what it makes orthogonal; rises and falls as lr does",
+    )
     min_lr: float = Field(1e-6, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0, description="coupled (L2) for adam, decoupled for adamw")
+    weight_decay: float = Field(0.0, ge=0, description="coupled (L2) for adam, else decoupled")
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = Field(0, ge=0)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

@@ -10,15 +10,13 @@ from typing import Any
 
 import cv2
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from irkd.data.data_sets import published
 from irkd.data.opening import BUILT_IN
 from irkd.data.sampler import training_loader
-from irkd.environment import choose_device, describe_environment
+from irkd.environment import describe_environment
 from irkd.errors import IrkdError
 from irkd.files import write_bytes, write_text
 from irkd.metrics.protocols import choose_protocol
@@ -27,6 +25,7 @@ from irkd.models.weights import load_weights, resolve_model, save_network
 from irkd.presets.load import dump, load_preset, validate
 from irkd.presets.schema import Preset
 from irkd.report.run_directory import PRESET, RunDirectory, command_line
+from irkd.training.acceleration import build_accelerator
 from irkd.training.audit import audit, require_gradients
 from irkd.training.checkpoint import any_completed
 from irkd.training.observer import Observer
@@ -162,7 +161,7 @@ class _Experiment:
         preset = with_teacher_weights(preset, observer.note)
         self.preset, self.observer = preset, observer
         training = preset.training
-        self.accelerator = _accelerator(preset, device)
+        self.accelerator = build_accelerator(preset.training, device, observer)
         refuse_impossible(preset, self.accelerator.device)
         seed = training.seed
         self.train_pairs, self.validation_pairs = open_training_pairs(
@@ -413,29 +412,6 @@ class _Experiment:
                 "warning: the teacher scores below its degraded input. Wrong weights, task or"
                 " value range?"
             )
-
-
-def _accelerator(preset: Preset, device: str) -> Accelerator:
-    chosen = choose_device(device)
-    if chosen.type == "cuda" and chosen.index not in (None, 0):
-        raise IrkdError(
-            f"training takes its GPU from the environment: CUDA_VISIBLE_DEVICES={chosen.index} irkd"
-            " ... --device cuda."
-        )
-    precision = preset.training.precision
-    if precision == "auto":
-        capable = chosen.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if capable else "fp32"
-    if precision == "fp16" and chosen.type != "cuda":
-        raise IrkdError("training.precision fp16 needs a GPU; use fp32 or bf16 here.")
-    if not torch.distributed.is_initialized():
-        # accelerate keeps one state a process; a second run may want another precision.
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
-        cpu=chosen.type == "cpu",
-        mixed_precision="no" if precision == "fp32" else precision,
-        gradient_accumulation_steps=preset.training.accumulate,
-    )
 
 
 def _check_patch(preset: Preset, task: DistillTask) -> None:

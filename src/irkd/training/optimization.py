@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from irkd.presets.schema import TrainingSection
+from irkd.training.muon import Muon
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
@@ -17,7 +18,15 @@ Tensors = list[Tensor] | tuple[Tensor, ...]
 def build_optimizer(
     parameters: Iterable[nn.Parameter], training: TrainingSection
 ) -> torch.optim.Optimizer:
-    """Adam couples weight decay into the gradient (L2), AdamW does not: no synonyms."""
+    """Adam couples weight decay into the gradient (L2), AdamW and Muon do not: no synonyms."""
+    if training.optimizer == "muon":
+        return Muon(
+            parameters,
+            lr=training.lr,
+            matrix_lr=training.matrix_lr,
+            betas=training.betas,
+            weight_decay=training.weight_decay,
+        )
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
     return kind(
         parameters, lr=training.lr, betas=training.betas, weight_decay=training.weight_decay

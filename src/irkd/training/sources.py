@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from irkd.data.crops import Augmentation
-from irkd.data.degrade import Mixing
+from irkd.data.degrade import Mixing, check_task
 from irkd.data.folders import FolderPairs
 from irkd.data.opening import open_pairs
 from irkd.data.pairs import (
@@ -87,13 +87,16 @@ def _open(data: DataSection, task: str, seed: int) -> tuple[PairSource, PairSour
         )
     else:
         train = open_pairs(data.train, task=task, split="train", layout=data.layout)
-    mixing = Mixing(data.undamaged, data.saved)
+    if data.mixture and task != "general":
+        raise IrkdError(f"data.mixture is for task general, not {task}. Leave it out.")
+    mixture = tuple((check_task(name), weight) for name, weight in data.mixture.items())
+    mixing = Mixing(data.undamaged, data.saved, mixture)
     if isinstance(train, SyntheticPairs):
         train.mixing = mixing
     elif mixing:
         raise IrkdError(
-            f"data.undamaged and data.saved: the pairs of {train.name} are read from files, as they"
-            " are. Leave both out."
+            f"data.undamaged, data.saved, data.mixture: the pairs of {train.name} are read from"
+            " files, as they are. Leave them out."
         )
     if data.validation == "none":
         return train, None

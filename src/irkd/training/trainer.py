@@ -201,7 +201,7 @@ class Trainer:
     def _train_step(self, batch: Batch) -> tuple[StepResult, float]:
         rate = learning_rate(self.training, self.step, self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         images = unit_images(batch, self.accelerator.device)
         parts = self.training.accumulate
         chunks = {name: each.chunk(parts) for name, each in images.items()}
@@ -265,7 +265,7 @@ class Trainer:
             "step": self.step,
             "loss": float(result.loss),
             "terms": {name: float(value) for name, value in result.terms.items()},
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": learning_rate(self.training, self.step - 1, self.steps),
             "gradient_norm": gradient_norm,
             "elapsed_s": round(self.elapsed, 3),
             "peak_memory_mib": _peak_memory_mib(self.accelerator.device),
