@@ -28,7 +28,7 @@ from irkd.models.base import build_network
 
 SIDE = 1000
 SEAM_SIDE = 1536
-SEAM_TILES = (512, 768)
+SEAM_TILES = (768, 1024)
 TASKS = ("derain", "denoise", "dehaze", "deblur")
 OTHERS = ("clean", "jpeg")
 
@@ -49,12 +49,13 @@ def restore(effort: Effort) -> Iterator[Ratio]:
 def seams(whole: Restorer, effort: Effort) -> Iterator[Ratio]:
     """The largest step across a seam, over that at the same places of the untiled result."""
     clean = mosaic(SEAM_SIDE)
+    overlap = int(getattr(whole.network, "tile_overlap", DEFAULT_OVERLAP))
     for task in TASKS[:1] if effort.quick else TASKS[:3]:
         degraded = degrade(clean, task, np.random.default_rng(1))
         untiled = whole(degraded)
         for tile in SEAM_TILES:
             tiled = Restorer(whole.network, tile=tile)(degraded)
-            axis = plan_axis(SEAM_SIDE, tile, DEFAULT_OVERLAP, whole.network.size_multiple)  # type: ignore[arg-type]
+            axis = plan_axis(SEAM_SIDE, tile, overlap, whole.network.size_multiple)  # type: ignore[arg-type]
             step, change = largest_step(tiled, axis), largest_step(tiled - untiled, axis)
             topic = f"seams, {task}, general, tiles of {tile}"
             least = largest_step(untiled, axis)

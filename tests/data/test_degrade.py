@@ -190,3 +190,5 @@ def test_short_motions_are_drawn_more_often() -> None:
     extents = np.array([extent(kernel) for kernel in kernels])
     assert 0.4 < np.mean(extents <= 9) < 0.65
     assert np.mean(extents >= 18) > 0.1
+    mild = [draw_blur_kernel(np.random.default_rng(seed), longest=12) for seed in range(200)]
+    assert max(extent(kernel) for kernel in mild) <= 14  # antialiased ends

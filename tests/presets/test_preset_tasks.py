@@ -197,6 +197,15 @@ def test_every_teacher_can_be_trained_by_itself(name: str) -> None:
         assert (alone.teacher, alone.releases, alone.task) == (None, None, task)
 
 
+def test_what_trains_alone_keeps_the_presets_own_loss() -> None:
+    from irkd.training.distill import student_preset, teacher_preset
+
+    preset = load_preset("general-fast")
+    assert [method.name for method in preset.methods] == ["none", "wavelet"]
+    for alone in (student_preset(preset), teacher_preset(preset)):
+        assert alone.methods == preset.methods[:1]
+
+
 @pytest.mark.parametrize("name", list_presets())
 def test_no_shipped_release_pretends_to_be_fetchable(name: str) -> None:
     """No checksum of a released file is known, so that none can be fetched by a program."""

@@ -88,8 +88,6 @@ def test_a_mixture_reaches_training_crops() -> None:
         difference = pair.degraded.astype(float) - pair.reference
         assert not np.array_equal(pair.degraded, pair.reference)
         assert abs(difference.mean()) < 8  # noise alone: neither haze nor rain
-    with pytest.raises(IrkdError, match="for task general, not denoise"):
-        open_training_pairs(data, "denoise", 0)
     wrong = data.model_copy(update={"mixture": {"denoize": 1.0}})
     with pytest.raises(IrkdError, match="Did you mean 'denoise'"):
         open_training_pairs(wrong, "general", 0)

@@ -146,16 +146,27 @@ def _streak_layer(shape: tuple[int, ...], tilt: float, rng: np.random.Generator)
     return np.minimum(streaks * np.float32(peak * spread), 1)
 
 
-def draw_blur_kernel(rng: np.random.Generator) -> Floats:
-    """A point spread function of odd sides, summing to 1; short motions are drawn more often."""
+def draw_blur_kernel(rng: np.random.Generator, longest: float = 31) -> Floats:
+    """A point spread function of odd sides, summing to 1; short motions are drawn more often.
+
+    longest: pixels that a straight motion covers at most (a shaken one 4 less), from 7 to 31.
+    """
     if rng.random() < 0.35:
-        return _line_kernel(_log_uniform(rng, 3, 31), float(rng.uniform(0, 180)))
-    return _trajectory_kernel(rng)
+        return _line_kernel(_log_uniform(rng, 3, longest), float(rng.uniform(0, 180)))
+    return _trajectory_kernel(rng, longest - 4)
 
 
 def blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """Motion blur in linear light: the camera's path during exposure, straight or shaken."""
-    kernel = draw_blur_kernel(rng)
+    return _blurred(image, draw_blur_kernel(rng))
+
+
+def mild_blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Motion blur of 12 pixels at most."""
+    return _blurred(image, draw_blur_kernel(rng, longest=12))
+
+
+def _blurred(image: Floats, kernel: Floats) -> Floats:
     linear = decode_srgb(image)
     blurred = cv2.filter2D(linear, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
     return encode_srgb(np.clip(blurred, 0, 1))
@@ -243,6 +254,7 @@ def general(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
 DEGRADATIONS: dict[str, Degradation] = {
     "derain": rain,
     "deblur": blur,
+    "deblur-mild": mild_blur,
     "dehaze": haze,
     "denoise": noise,
     "jpeg": jpeg,
@@ -262,12 +274,12 @@ def _line_kernel(length: float, angle: float) -> Floats:
     return (inside / inside.sum()).astype(np.float32)
 
 
-def _trajectory_kernel(rng: np.random.Generator) -> Floats:
+def _trajectory_kernel(rng: np.random.Generator, widest: float) -> Floats:
     """The point spread function of a shaken camera, at most 31 x 31, summing to 1.
 
     A random walk with inertia and rare sudden shakes, after Boracchi and Foi, "Modeling the
     performance of image restoration from motion blur", IEEE TIP 2012; the exposure is the walk's
-    extent, from hardly visible to 27 pixels.
+    extent, from hardly visible to `widest` pixels.
     """
     steps = 96
     shake = rng.normal(0, 1, (steps, 2)) * rng.uniform(0.05, 0.5)
@@ -283,7 +295,7 @@ def _trajectory_kernel(rng: np.random.Generator) -> Floats:
         path[step] = position
     low, high = path.min(0), path.max(0)
     path = (path - (low + high) / 2) / max(float((high - low).max()), 1e-6)
-    path *= _log_uniform(rng, 2, 27)
+    path *= _log_uniform(rng, 2, widest)
     kernel = np.zeros((31, 31), np.float32)
     corner = np.floor(path).astype(int)
     share = path - corner

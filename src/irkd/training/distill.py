@@ -86,7 +86,8 @@ def student_preset(preset: Preset) -> Preset:
     """
     if all(method.name == "none" for method in preset.methods):
         return preset
-    return validate({**preset.model_dump(mode="json"), "methods": [{"name": "none"}]}, preset.name)
+    content = preset.model_dump(mode="json")
+    return validate({**content, "methods": _without_teacher(content["methods"])}, preset.name)
 
 
 def teacher_preset(preset: Preset) -> Preset:
@@ -96,9 +97,13 @@ def teacher_preset(preset: Preset) -> Preset:
     content = preset.model_dump(mode="json")
     content["name"] = f"{preset.name}-teacher"
     content["student"], content["teacher"] = {**content["teacher"], "weights": None}, None
-    content["methods"] = [{"name": "none"}]
+    content["methods"] = _without_teacher(content["methods"])
     content["releases"] = None
     return validate(content, content["name"])
+
+
+def _without_teacher(methods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [method for method in methods if method["name"] == "none"] or [{"name": "none"}]
 
 
 def train_teacher(

@@ -87,8 +87,6 @@ def _open(data: DataSection, task: str, seed: int) -> tuple[PairSource, PairSour
         )
     else:
         train = open_pairs(data.train, task=task, split="train", layout=data.layout)
-    if data.mixture and task != "general":
-        raise IrkdError(f"data.mixture is for task general, not {task}. Leave it out.")
     mixture = tuple((check_task(name), weight) for name, weight in data.mixture.items())
     mixing = Mixing(data.undamaged, data.saved, mixture)
     if isinstance(train, SyntheticPairs):
