@@ -7,14 +7,15 @@ set -eu
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || set -- dehaze denoise derain deblur general general-fast
 
-# train RUN [OPTION ...]: begun, or gone on with.
+# train RUN [OPTION ...]: begun, or gone on with; by `irkd $command`.
+command=train
 train() {
     run="runs/shipped/$1"
     shift
     if [ -f "$run/preset.yaml" ]; then
-        irkd train --resume "$run"
+        irkd "$command" --resume "$run"
     else
-        irkd train --out "$run" --precision "${PRECISION:-auto}" "$@"
+        irkd "$command" --out "$run" --precision "${PRECISION:-auto}" "$@"
     fi
 }
 
@@ -33,12 +34,16 @@ after() {
 adam="--set data.count=800 --set training.lr"
 muon="--set training.optimizer=muon --set training.weight_decay=0.02 --set training.clip_norm=20 --set training.lr=3e-4 --set training.matrix_lr"
 
-# shellcheck disable=SC2086  # the two hold several words each
+faster="--set training.schedule=cosine --set training.warmup_steps=50 --set training.matrix_lr=0.005"
+
+# shellcheck disable=SC2086  # these hold several words each
 for name in "$@"; do
     case $name in
         derain)
             train derain-first --preset derain
-            after derain-first derain 0.1 40 3500 31 $adam=4e-4
+            after derain-first derain-second 0.1 40 3500 31 $adam=4e-4
+            after derain-second derain 0.15 28 900 33 $muon=0.004 --set data.count=500 \
+                --set training.warmup_steps=50
             ;;
         denoise)
             train denoise-first --preset denoise
@@ -48,7 +53,31 @@ for name in "$@"; do
         dehaze)
             train dehaze-first --preset dehaze
             after dehaze-first dehaze-second 0.3 45 3000 31 $adam=3e-4
-            after dehaze-second dehaze 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 --set data.count=1000
+            after dehaze-second dehaze-third 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 \
+                --set data.count=1000
+            after dehaze-third dehaze 0.4 35 700 34 $muon=0.003 --set training.lr=2e-4 \
+                --set data.count=400 --set data.saved=0.3 --set training.warmup_steps=50
+            ;;
+        deblur)
+            train deblur-first --preset deblur
+            after deblur-first deblur 0.14 36 1700 25 --set training.matrix_lr=0.007 \
+                --set training.lr=3e-4 --set data.mixture='{deblur-mild: 1, deblur: 1}' \
+                --set data.count=500 --set data.saved=0.08 --set training.batch_size=6 \
+                --set training.patch=112
+            ;;
+        general)
+            [ -f runs/shipped/dehaze-third/student.safetensors ] || sh models.sh dehaze
+            train general-first --preset general --set student.weights=runs/shipped/dehaze-third
+            after general-first general-second 0.1 28 1900 42 $faster \
+                --set data.mixture='{dehaze: 3, derain: 3, denoise: 3, general: 1}'
+            after general-second general 0.2 32 1950 43 $faster --set data.saved=0.15 \
+                --set data.mixture='{dehaze: 2.5, derain: 3.5, denoise: 3, general: 1}'
+            ;;
+        general-fast)
+            # Its teacher is the `general` in the package.
+            command=distill
+            train general-fast --preset general-fast
+            command=train
             ;;
     esac
     irkd export "runs/shipped/$name" --to safetensors --precision fp16 --overwrite \
