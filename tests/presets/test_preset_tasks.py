@@ -200,7 +200,7 @@ def test_every_teacher_can_be_trained_by_itself(name: str) -> None:
 def test_what_trains_alone_keeps_the_presets_own_loss() -> None:
     from irkd.training.distill import student_preset, teacher_preset
 
-    preset = load_preset("general-fast")
+    preset = load_preset("denoise-fast")
     assert [method.name for method in preset.methods] == ["none", "wavelet"]
     for alone in (student_preset(preset), teacher_preset(preset)):
         assert alone.methods == preset.methods[:1]
