@@ -66,8 +66,12 @@ for name in "$@"; do
             after general-first general-second 0.1 28 1900 42 $cosine=0.005 \
                 --set data.mixture='{dehaze: 3, derain: 3, denoise: 3, general: 1}'
             mixture='dehaze: 2.5, derain: 3.5, denoise: 3, deblur-mild: 0.7, general: 1'
-            after general-second general 0.3 36 1250 44 $cosine=0.004 \
+            after general-second general-third 0.3 36 1250 44 $cosine=0.004 \
                 --set data.mixture="{$mixture}" --set data.saved=0.2 --set data.count=500
+            after general-third general 0.45 40 360 45 $cosine=0.0025 --set training.lr=2e-4 \
+                --set data.mixture='{dehaze: 2.5, derain: 4, denoise: 3, general: 1}' \
+                --set data.saved=0.2 --set data.count=240 --set training.warmup_steps=20 \
+                --set training.average=0.99
             ;;
         denoise-fast)
             # Its teacher is the `denoise` in the package.

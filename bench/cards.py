@@ -36,7 +36,7 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
         others = [
             f"{name} {record['psnr_db']:.2f}"
             for name, record in found.items()
-            if name not in ("input", model)
+            if name not in ("input", model, "general")  # whose own card has these
         ]
         clean = degraded >= 99
         cells = (

@@ -19,7 +19,7 @@ from irkd.models.weights import read_metadata
 from irkd.profiling.macs import count_macs
 
 SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
-MEASURED = ("general", "deblur", "dehaze", "denoise", "derain")
+MEASURED = ("general", "deblur", "dehaze", "denoise", "denoise-fast", "derain")
 # dB above the degraded photographs; the cards have the figures.
 LEAST_GAIN = {"deblur": 0.3}
 
@@ -62,6 +62,17 @@ def test_a_good_photograph_stays_good(name: str) -> None:
         clean = quantized(restorer(reference.astype(np.float32) / 255))
         unchanged.append(min(psnr(clean, reference), 60.0))
     assert np.mean(unchanged) > 40.0, unchanged
+
+
+@pytest.mark.parametrize("name", ["general"])
+def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
+    """By the model that people take without knowing what a photograph lacks."""
+    restorer = Restorer(load_network(name))
+    gains = []
+    for degraded, reference in photographs("jpeg"):
+        restored = quantized(restorer(degraded.astype(np.float32) / 255))
+        gains.append(psnr(restored, reference) - psnr(degraded, reference))
+    assert np.mean(gains) > 0, gains
 
 
 def photographs(task: str) -> Iterator[tuple[Image, Image]]:

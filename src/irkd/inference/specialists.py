@@ -24,8 +24,9 @@ AUTO = "auto"
 
 Tile = Literal["auto", "off"] | int
 
-# Of tiles on the CPU. Networks with local pooling need context: the tiles of `general` differ from
-# the whole by 13 of 255 levels at 512 pixels a side, by less than 0.1 from 768 on.
+# Of tiles on the CPU, where larger ones are no faster. Networks that judge by their surroundings
+# need context: tiles of a NAFNet with local pooling differed from the whole by 13 of 255 levels at
+# 512 pixels a side, by less than 0.1 from 768 on.
 LARGEST_TILE = 1024
 # Names of models that show something and are not meant for photographs.
 _DEMONSTRATION = "demo"
