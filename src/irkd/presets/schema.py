@@ -61,8 +61,8 @@ class DataSection(Section):
     )
     mixture: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},
-        description="kinds of damage with weights, one of which is drawn for every damaged synthetic"
-        " training crop; empty: the task's own",
+        description="kinds of damage with weights, one of which is drawn for every damaged"
+        " synthetic training crop; empty: the task's own",
     )
     teacher_cache: Literal["off", "build", "use"] = Field(
         "off",
