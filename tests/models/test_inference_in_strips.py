@@ -63,4 +63,5 @@ def test_stages_can_be_replaced(name: str) -> None:
         found = network(images)
         with reference_path():
             expected = network(images)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    # As a share of the largest value: what is added up here is larger than what is left.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
