@@ -80,6 +80,8 @@ for name in "$@"; do
             command=train
             ;;
     esac
+    folder=src/irkd/shipped
+    [ "$name" = denoise-fast ] && folder=docs/models
     irkd export "runs/shipped/$name" --to safetensors --precision fp16 --overwrite \
-        -o "src/irkd/shipped/$name.safetensors"
+        -o "$folder/$name.safetensors"
 done

@@ -13,7 +13,7 @@ from irkd.cli.main import COMMANDS, main
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "src" / "irkd" / "shipped").glob("*.md")),
 ]
 
