@@ -46,12 +46,10 @@ def test_any_height_of_strips_gives_the_same(name: str, rows: int) -> None:
 @pytest.mark.parametrize("size", [(16, 16), (16, 104), (104, 24)])
 def test_strips_round_as_little_as_the_plain_form(name: str, size: tuple[int, int]) -> None:
     network = variant(name)
-    found, expected = both(network, fitting(network, *size, batch=5))
-    furthest = (found - expected).abs().amax((1, 2, 3)) / expected.abs().max()
-    # Of two channels that DRSformer's top-k ranks all but equal, rounding decides: then an image
-    # differs as a whole, which on one kind of processor is this and on another that image.
-    ties = 2 if name.startswith("drsformer") else 0
-    assert (furthest > 5e-6).sum() <= ties, furthest
+    # Images in which DRSformer's top-k ranks no two channels all but equal: rounding would decide
+    # between them, and did with seed 0 on a processor with AVX2 alone.
+    found, expected = both(network, fitting(network, *size, batch=2, seed=1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-6 * expected.abs().max())
 
 
 @pytest.mark.parametrize("name", ["restormer", "drsformer"])

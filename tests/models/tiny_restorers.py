@@ -102,11 +102,11 @@ def shaken(network: nn.Module, seed: int = 0) -> nn.Module:
     return network
 
 
-def fitting(network: nn.Module, height: int, width: int, batch: int = 1) -> Tensor:
+def fitting(network: nn.Module, height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
     """`degraded` of the next size that the network takes."""
     multiple = int(network.size_multiple)
     height, width = (-(-side // multiple) * multiple for side in (height, width))
-    return degraded(network, height, width, batch)
+    return degraded(network, height, width, batch, seed)
 
 
 def degraded(network: nn.Module, height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
