@@ -83,6 +83,10 @@ class Family:
 
     `assume(found, task)` says what to take for options that weights do not tell, given those that
     were found, for released weights of a task (None: unknown).
+
+    `grow(state_dict, fresh)`, where a family has it, completes the weights of a smaller network to
+    those of a larger that computes the same; `fresh` is the larger's newly initialised state dict.
+    Its spec then has the option `grow`.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Family:
     build: Callable[..., nn.Module]
     read_spec: Callable[[Mapping[str, Tensor]], dict[str, object] | None]
     assume: Callable[[Mapping[str, object], str | None], tuple[Assumption, ...]] = _nothing_assumed
+    grow: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
 def families() -> dict[str, Family]:

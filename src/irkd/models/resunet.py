@@ -10,9 +10,11 @@ in ten channels of the lower levels died in training on haze and blur. State dic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -42,6 +44,11 @@ class ResUNetSpec(NetworkSpec):
         min_length=1,
         max_length=8,
         description="residual blocks of each level, in the encoder and again in the decoder",
+    )
+    grow: bool = Field(
+        False,
+        description="`weights` may have fewer blocks: those added at a level's end begin as the "
+        "identity, so that the deeper network begins as the other ended (for training)",
     )
 
     @model_validator(mode="after")
@@ -151,4 +158,27 @@ def read_resunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | N
     }
 
 
-FAMILIES = (Family("resunet", "Residual U-Net", ResUNetSpec, ResUNet, read_resunet_spec),)
+_BLOCK = re.compile(r"((?:encoders\.\d+|middle|decoders\.\d+)\.\d+\.)conv[12]\.(?:weight|bias)")
+
+
+def grow_resunet(
+    state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """`state_dict` with the blocks that `fresh` has beyond it, which change nothing.
+
+    Their first convolution is taken from `fresh`, a newly initialised network's state dict; their
+    second is 0. The deeper network then computes what the other does (as in Chen et al., "Net2Net",
+    ICLR 2016, whose deeper networks begin with identity layers).
+    """
+    there = {match[1] for key in state_dict if (match := _BLOCK.fullmatch(key))}
+    grown = dict(state_dict)
+    for key, tensor in fresh.items():
+        match = _BLOCK.fullmatch(key)
+        if match and match[1] not in there:
+            grown[key] = torch.zeros_like(tensor) if ".conv2." in key else tensor.clone()
+    return grown
+
+
+FAMILIES = (
+    Family("resunet", "Residual U-Net", ResUNetSpec, ResUNet, read_resunet_spec, grow=grow_resunet),
+)

@@ -143,6 +143,8 @@ def _assume(
 def load_weights(network: nn.Module, model: str | Path) -> None:
     """Load the weights of `model` (see `resolve_model`) into a network of the same sizes.
 
+    A network whose spec says `grow` takes those of a smaller one, too.
+
     Raises IrkdError when they do not fit, are damaged, or are meant for another value range.
     """
     resolved = resolve_model(model)
@@ -153,7 +155,11 @@ def load_weights(network: nn.Module, model: str | Path) -> None:
         )
     spec: NetworkSpec = network.spec  # type: ignore[assignment]
     state_dict = read_state_dict(resolved.path)
-    _check(network.state_dict(), spec, state_dict, resolved.path)
+    expected = network.state_dict()
+    grow = family(spec.arch).grow
+    if grow is not None and getattr(spec, "grow", False):
+        state_dict = grow(state_dict, expected)
+    _check(expected, spec, state_dict, resolved.path)
     meant = read_metadata(resolved.path).get("spec", {}).get("value_range")
     if meant is not None and tuple(meant) != spec.value_range:
         raise IrkdError(
@@ -188,7 +194,7 @@ def save_network(
     metadata = {
         "format": FORMAT,
         # Where its first weights came from is of no use elsewhere, and names a private path.
-        "spec": spec.model_dump(mode="json", exclude={"weights"}),
+        "spec": spec.model_dump(mode="json", exclude={"weights", "grow"}),
         "task": task,
         "preset": preset,
         "training": dict(training or {}),

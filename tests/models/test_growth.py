@@ -1,0 +1,77 @@
+"""A deeper network that begins where a shallower one ended."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from irkd.errors import IrkdError
+from irkd.models.base import create_network
+from irkd.models.weights import load_network_file, load_weights, read_metadata, save_network
+
+SHALLOW = {"widths": (8, 12, 16), "blocks": (1, 2, 1)}
+DEEP = {"widths": (8, 12, 16), "blocks": (3, 2, 4), "grow": True}
+
+
+@pytest.fixture
+def shallow(tmp_path: Path) -> tuple[nn.Module, Path]:
+    torch.manual_seed(1)
+    network = create_network("resunet", **SHALLOW)
+    path = tmp_path / "shallow.safetensors"
+    save_network(path, network, task="denoise")
+    return network, path
+
+
+def test_the_deeper_network_begins_as_the_shallower_and_learns_with_every_block(
+    shallow: tuple[nn.Module, Path],
+) -> None:
+    network, path = shallow
+    deep = create_network("resunet", **DEEP)
+    load_weights(deep, path)
+    images = torch.rand(2, 3, 32, 24)
+    assert torch.equal(deep(images), network(images))
+
+    optimizer = torch.optim.SGD(deep.parameters(), lr=1.0)
+    before = {key: tensor.clone() for key, tensor in deep.state_dict().items()}
+    for _ in range(2):  # The first convolution of a new block learns once the second is not 0.
+        optimizer.zero_grad()
+        (deep(images) - images.flip(-1)).square().mean().backward()
+        optimizer.step()
+    for key, tensor in deep.state_dict().items():
+        assert not torch.equal(tensor, before[key]), key
+
+
+def test_the_grown_network_is_kept_as_an_ordinary_one(
+    shallow: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    _, path = shallow
+    deep = create_network("resunet", **DEEP)
+    load_weights(deep, path)
+    save_network(tmp_path / "deep.safetensors", deep, task="denoise")
+    assert "grow" not in read_metadata(tmp_path / "deep.safetensors")["spec"]
+    again = load_network_file(tmp_path / "deep.safetensors")
+    images = torch.rand(1, 3, 16, 16)
+    assert torch.equal(again(images), deep(images))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**DEEP, "grow": False},  # Not asked for.
+        {**DEEP, "blocks": (1, 1, 1)},  # The file has more.
+        {**DEEP, "widths": (8, 12, 24)},
+        {"widths": (8, 12), "blocks": (3, 3), "grow": True},
+    ],
+)
+def test_what_cannot_be_grown_or_should_not_is_refused(
+    shallow: tuple[nn.Module, Path], options: dict[str, object]
+) -> None:
+    network = create_network("resunet", **options)
+    with pytest.raises(IrkdError, match="does not fit"):
+        load_weights(network, shallow[1])
+
+
+def test_networks_that_cannot_grow_have_no_such_option() -> None:
+    with pytest.raises(IrkdError, match="grow"):
+        create_network("nafnet", grow=True)
