@@ -44,6 +44,26 @@ def test_accumulated_batch_equals_whole_batch(tmp_path: Path) -> None:
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
+def test_logged_losses_are_means_of_the_steps_since_the_last_entry(tmp_path: Path) -> None:
+    from irkd.report.run_directory import RunDirectory
+
+    entries = {}
+    for every in (1, 3):
+        run = distill(
+            tiny_preset(log_every=every, steps=8), out=tmp_path / str(every), device="cpu"
+        )
+        log = RunDirectory(run.directory).log()
+        entries[every] = {entry["step"]: entry for entry in log if entry["kind"] == "train"}
+    single = {step: entry["loss"] for step, entry in entries[1].items()}
+    assert sorted(single) == list(range(1, 9))
+    # The first step and the last have entries of their own.
+    for steps in ([1], [2, 3], [4, 5, 6], [7, 8]):
+        mean = sum(single[step] for step in steps) / len(steps)
+        entry = entries[3][steps[-1]]
+        assert entry["loss"] == pytest.approx(mean, rel=1e-5)
+        assert entry["terms"]["reconstruction"] == pytest.approx(mean, rel=1e-5)
+
+
 def test_average_starts_at_the_student_and_follows_the_formula() -> None:
     student = build_network(tiny_preset().student)
     average = build_average(student, decay=0.9)

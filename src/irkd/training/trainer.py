@@ -142,7 +142,7 @@ class Trainer:
                 if self.training.balance == "grad_norm_at_init":
                     self._balance()
             batches = iter(self.hooks.loader(self.step)) if self.step < self.steps else iter(())
-            meter = _Meter(self.elapsed)
+            meter, losses = _Meter(self.elapsed), _Losses()
             while self.step < self.steps and self._stop is None:
                 with meter.waiting():
                     batch = next(batches)
@@ -150,9 +150,10 @@ class Trainer:
                 self.step += 1
                 self.elapsed = meter.elapsed()
                 meter.count(len(batch["degraded"]))
+                losses.add(result)
                 entry = None
                 if self.step % self.training.log_every == 0 or self.step in (1, self.steps):
-                    entry = self._log(result, gradient_norm, meter)
+                    entry = self._log(losses.read(), gradient_norm, meter)
                     self._tell_of_waiting(entry)
                 self.observer.stepped(self.step, entry)
                 if self.step in (100, 500):
@@ -382,6 +383,31 @@ class _Meter:
         }
         self._reset()
         return values
+
+
+class _Losses:
+    """The mean loss and terms of the steps since last read: one batch says little.
+
+    Sums stay where the losses are, so that adding does not wait for a GPU. Where a method takes
+    part in some of the steps alone, a term's mean is over those.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str | None, Tensor] = {}
+        self._counts: dict[str | None, int] = {}
+
+    def add(self, result: StepResult) -> None:
+        values: dict[str | None, Tensor] = {None: result.loss, **result.terms}
+        for name, value in values.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> StepResult:
+        means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        loss = means.pop(None)
+        return StepResult(loss, {name: mean for name, mean in means.items() if name}, {})
 
 
 def _mean(results: list[StepResult]) -> StepResult:
