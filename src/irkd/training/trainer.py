@@ -397,9 +397,9 @@ class _Losses:
         self._counts: dict[str | None, int] = {}
 
     def add(self, result: StepResult) -> None:
-        values: dict[str | None, Tensor] = {None: result.loss, **result.terms}
-        for name, value in values.items():
-            value = value.detach()
+        values: list[tuple[str | None, Tensor]] = [(None, result.loss), *result.terms.items()]
+        for name, tensor in values:
+            value = tensor.detach()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
