@@ -8,8 +8,10 @@ arXiv 2504.10201). Different from both: the shapes are drawn into one label map,
 textures and depth are looked up from it, so that no photograph is needed and an image takes tens
 of milliseconds.
 
-In two styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer textures,
-and what a lens and a developer do, measured to be closer to photographs (docs/data.md).
+In three styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
+textures, and what a lens and a developer do, measured to be closer to photographs (docs/data.md);
+`textured`, in which surfaces also have a relief as fine as the pixels, as grass, fur, snow and
+water have.
 """
 
 from __future__ import annotations
@@ -21,18 +23,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from irkd.data.seeds import PROCEDURAL, SCENES, generator
-from irkd.data.textures import detailed_texture, plain_texture
+from irkd.data.seeds import PROCEDURAL, SCENES, SURFACES, generator
+from irkd.data.textures import detailed_texture, plain_texture, relief
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
-Style = Literal["plain", "detailed"]
+Style = Literal["plain", "detailed", "textured"]
+_STREAMS: dict[Style, int] = {"plain": PROCEDURAL, "detailed": SCENES, "textured": SURFACES}
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
 OVERSAMPLING = 2
 _VERTICES = 32
 _FIXED_POINT_BITS = 4
 _MAX_LEAVES = 6000
+# Shape and scale of the gamma distribution that the strength of textures has.
+_TEXTURE: dict[Style, tuple[float, float]] = {
+    "plain": (2.0, 0.6),
+    "detailed": (2.5, 0.7),
+    "textured": (2.5, 0.45),
+}
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -44,7 +53,7 @@ def procedural_image(
     Args:
         seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
-        style: "plain", or the slower and richer "detailed".
+        style: "plain", or the slower and richer "detailed" and "textured".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -52,7 +61,7 @@ def procedural_image(
         the mean of its four samples.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    rng = generator(PROCEDURAL if style == "plain" else SCENES, seed, index)
+    rng = generator(_STREAMS[style], seed, index)
     scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
@@ -60,10 +69,12 @@ def procedural_image(
     linear = _paint(rng, scene, leaves, labels)
     depth = _shrink(leaves.depth[labels])
     linear = _light(rng, _shrink(linear))
+    if style == "textured":
+        linear = linear * relief(rng, labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius))
     linear = _depth_of_field(rng, scene, linear, depth)
     srgb = encode_srgb(np.clip(linear, 0, 1))
-    if style == "detailed":
-        srgb = np.clip(_developed(rng, srgb), 0, 1)
+    if style != "plain":
+        srgb = np.clip(_developed(rng, srgb, style), 0, 1)
     return np.rint(srgb * 255).astype(np.uint8), depth
 
 
@@ -96,7 +107,7 @@ class _Scene:
             coverage=float(rng.uniform(2.0, 4.0)),
             horizon=float(rng.uniform(0.15, 0.7)) if sky else None,
             ground=float(rng.uniform(0, 0.8)) if rng.random() < 0.6 or sky else 0.0,
-            texture=float(rng.gamma(2.0, 0.6) if plain else rng.gamma(2.5, 0.7)),
+            texture=float(rng.gamma(*_TEXTURE[style])),
             blur=float(rng.uniform(0.4, 1.5)) if rng.random() < 0.35 else 0.0,
         )
 
@@ -285,15 +296,16 @@ def _depth_of_field(
     return linear + weight * (soft - linear)
 
 
-def _developed(rng: np.random.Generator, srgb: Floats) -> Floats:
+def _developed(rng: np.random.Generator, srgb: Floats, style: Style) -> Floats:
     """What a lens and a developer leave: soft or sharpened, at times with a little grain.
 
     Fine detail of photographs has hardly any colour: a sensor sees one colour a pixel, JPEG halves
     the resolution of colours. Where scenes had more, denoisers took real texture for noise.
     """
-    if rng.random() < 0.6:
-        srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.9)))
-    if rng.random() < 0.35:
+    sharp = style == "textured"
+    if rng.random() < (0.4 if sharp else 0.6):
+        srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.7 if sharp else 0.9)))
+    if rng.random() < (0.6 if sharp else 0.35):
         soft = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.6, 1.5)))
         srgb = srgb + np.float32(rng.uniform(0.1, 0.5)) * (srgb - soft)
     if rng.random() < 0.45:

@@ -12,6 +12,7 @@ CROP = 4
 METHOD = 5
 SCENES = 6
 RAMP = 7
+SURFACES = 8
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

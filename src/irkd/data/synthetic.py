@@ -21,7 +21,11 @@ from irkd.errors import IrkdError
 PROCEDURAL_TRAIN, PROCEDURAL_TEST, PHOTOGRAPHS, CLEAN_FOLDER = 1, 2, 3, 4
 
 # Sets of procedural images by name.
-STYLES: dict[str, Style] = {"procedural": "plain", "scenes": "detailed"}
+STYLES: dict[str, Style] = {
+    "procedural": "plain",
+    "scenes": "detailed",
+    "surfaces": "textured",
+}
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}
 _DEFAULT_SIZE = 256
@@ -138,7 +142,7 @@ class ProceduralPairs(SyntheticPairs):
     def _make(self, number: int) -> tuple[Image, Floats]:
         style = STYLES[self.name]
         image, depth = procedural_image(self._seed, number, self._size, style)
-        if style == "detailed" and number % 2:
+        if style != "plain" and number % 2:
             # Leaves are as deep as they are flat; a street or a valley fades away slowly.
             depth = plausible_depth(image.shape[:2], generator(RAMP, self._seed, number))
         return image, depth

@@ -51,6 +51,31 @@ def detailed_texture(rng: np.random.Generator, labels: Labels, count: int, sky: 
     return texture
 
 
+def relief(rng: np.random.Generator, labels: Labels, count: int) -> Floats:
+    """H x W x 1 factors on linear light: fine irregular texture of most of `count` shapes.
+
+    As fine as the pixels of `labels`, strong on some shapes and weak on others: that is how grass,
+    fur or gravel differ from noise, which is equal everywhere.
+    """
+    tiles = [
+        _unit(_tailed(rng, rng.uniform(0.0, 1.1), rng.uniform(0.8, 1.5))),
+        _unit(_tailed(rng, rng.uniform(0.3, 1.2), rng.uniform(0.8, 1.4))),
+        _unit(_tailed(rng, rng.uniform(0.3, 1.1), 1.2, float(np.exp(rng.uniform(0.7, 2.3))))),
+        _unit(_tailed(rng, rng.uniform(0.3, 1.1), 1.2, float(np.exp(rng.uniform(0.7, 2.3))))),
+    ]
+    kind = rng.integers(0, len(tiles), count)
+    strength = np.exp(rng.normal(np.log(0.065), 0.9, count)) * rng.uniform(0.6, 1.4)
+    strength[rng.random(count) < 0.25] = 0
+    c, s, first, second = _placed(rng, labels, count, (0.5, 1.0))
+    x, y = _grid(labels)
+    kinds = kind.astype(np.int32)[labels]
+    texture = _look_up(np.stack(tiles), kinds, c * x + s * y + first, c * y - s * x + second)
+    contrast = _look_up(_smooth_noise(rng)[None], np.int32(0), x + second, y + first)
+    texture = np.clip(texture, -4, 4) * np.exp(np.float32(rng.uniform(0.2, 0.9)) * contrast)
+    factors: Floats = np.exp(strength.astype(np.float32)[labels] * texture)[..., None]
+    return np.clip(factors, 0.1, 4)
+
+
 def _placed(
     rng: np.random.Generator, labels: Labels, count: int, zooms: tuple[float, float]
 ) -> tuple[Floats, Floats, Floats, Floats]:

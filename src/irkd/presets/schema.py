@@ -27,8 +27,8 @@ class DataSection(Section):
 
     train: str = Field(
         "procedural",
-        description="a folder, or one of the built-in sets `procedural` and `scenes` (richer, and"
-        " slower to make)",
+        description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
+        " slower to make) and `surfaces` (with finer texture yet)",
     )
     validation: str = Field(
         "auto",
