@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from irkd.data.degrade import (
     DEGRADATIONS,
+    UNDAMAGED,
     Mixing,
     degrade,
     draw_blur_kernel,
@@ -150,13 +151,15 @@ def _psnr(image, reference):
 def test_mixing_leaves_its_share_of_images_alone() -> None:
     clean = procedural_image(3, 0, 64)[0]
     mixing = Mixing(undamaged=0.5, saved=0.3)
-    drawn = [mixing.degrade(clean, "denoise", np.random.default_rng(seed)) for seed in range(400)]
+    drawn = [
+        mixing.degrade(clean, "denoise", np.random.default_rng(seed))[0] for seed in range(400)
+    ]
     kept = np.mean([np.array_equal(image, clean) for image in drawn])
     assert 0.18 < kept < 0.32  # half of the undamaged half is saved as JPEG
     assert Mixing(saved=1.0)
     assert Mixing(undamaged=1.0)
     assert not Mixing()
-    only_jpeg = Mixing(undamaged=1.0).degrade(clean, "denoise", np.random.default_rng(3))
+    only_jpeg = Mixing(undamaged=1.0).degrade(clean, "denoise", np.random.default_rng(3))[0]
     assert np.abs(only_jpeg.astype(int) - clean).mean() < 12
 
 
@@ -164,10 +167,23 @@ def test_mixing_saves_damaged_images_as_jpeg() -> None:
     """The same draws, with and without a file in between."""
     clean = np.full((64, 64, 3), 128, np.uint8)
     rng = np.random.default_rng
-    plain = [Mixing(saved=1e-9).degrade(clean, "denoise", rng(seed)) for seed in range(20)]
-    saved = [Mixing(saved=1.0).degrade(clean, "denoise", rng(seed)) for seed in range(20)]
+    plain = [Mixing(saved=1e-9).degrade(clean, "denoise", rng(seed))[0] for seed in range(20)]
+    saved = [Mixing(saved=1.0).degrade(clean, "denoise", rng(seed))[0] for seed in range(20)]
     differing = [not np.array_equal(a, b) for a, b in zip(plain, saved, strict=True)]
     assert np.mean(differing) > 0.9
+
+
+def test_the_kind_of_damage_is_told() -> None:
+    flat = np.full((64, 64, 3), 128, np.uint8)
+    mixing = Mixing(undamaged=0.3, mixture=(("denoise", 3.0), ("deblur", 1.0)))
+    drawn = [mixing.degrade(flat, "general", np.random.default_rng(seed)) for seed in range(300)]
+    told = [damage for _, damage in drawn]
+    assert set(told) == {UNDAMAGED, "denoise", "deblur"}
+    assert told.count("denoise") > 2 * told.count("deblur") > 0
+    # Noise shows on a flat image, and nothing else does.
+    for image, damage in drawn:
+        assert np.array_equal(image, flat) or damage == "denoise"
+    assert Mixing(saved=1.0).degrade(flat, "denoise", np.random.default_rng(1))[1] == "denoise"
 
 
 def test_a_mixture_draws_other_tasks_in_their_shares() -> None:
@@ -175,7 +191,7 @@ def test_a_mixture_draws_other_tasks_in_their_shares() -> None:
     # JPEG leaves a flat image as it is, and blur does; noise does not.
     mixing = Mixing(mixture=(("jpeg", 2.0), ("denoise", 1.0), ("deblur", 1.0)))
     assert mixing
-    drawn = [mixing.degrade(flat, "general", np.random.default_rng(seed)) for seed in range(400)]
+    drawn = [mixing.degrade(flat, "general", np.random.default_rng(seed))[0] for seed in range(400)]
     changed = np.mean([not np.array_equal(image, flat) for image in drawn])
     assert 0.18 < changed < 0.32
 

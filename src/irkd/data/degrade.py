@@ -45,6 +45,10 @@ def degrade(
     return _quantise(DEGRADATIONS[task](clean, depth, rng))
 
 
+# The kind of damage of an image that has none.
+UNDAMAGED = "undamaged"
+
+
 @dataclass(frozen=True)
 class Mixing:
     """What else training images go through, so that a network learns to leave good ones alone.
@@ -63,15 +67,20 @@ class Mixing:
 
     def degrade(
         self, image: Image, task: str, rng: np.random.Generator, depth: Floats | None = None
-    ) -> Image:
-        """As `degrade`, or otherwise in the shares above."""
+    ) -> tuple[Image, str]:
+        """As `degrade`, or otherwise in the shares above; and the kind of damage, or `UNDAMAGED`.
+
+        JPEG alone counts as none.
+        """
         damaged, saved = rng.random() >= self.undamaged, rng.random()
         if damaged:
             if self.mixture:
                 tasks, weights = zip(*self.mixture, strict=True)
                 task = str(rng.choice(tasks, p=np.divide(weights, sum(weights))))
             image = degrade(image, task, rng, depth)
-        return degrade(image, "jpeg", rng) if saved < (self.saved if damaged else 0.5) else image
+        if saved < (self.saved if damaged else 0.5):
+            image = degrade(image, "jpeg", rng)
+        return image, task if damaged else UNDAMAGED
 
 
 def check_task(task: str) -> str:

@@ -25,13 +25,15 @@ class Pair:
     """A degraded image and its reference: H x W x 3 RGB uint8, of one size.
 
     `teacher_restored` is what a teacher made of the degraded image, where that is kept
-    (`teacher_cache`): float16 or uint8 of the same size.
+    (`teacher_cache`): float16 or uint8 of the same size. `damage` is the kind of degradation, where
+    irkd made it: a task's name, or "undamaged".
     """
 
     name: str
     degraded: Image
     reference: Image
     teacher_restored: Sliceable | None = None
+    damage: str | None = None
 
 
 class PairSource(Protocol):

@@ -63,7 +63,8 @@ def training_loader(
         augment: flips and quarter turns.
 
     Yields dicts: "degraded" and "reference", uint8 tensors B x 3 x patch x patch, and "names";
-    also "teacher_restored", float16 or uint8, where the pairs have it.
+    also "teacher_restored", float16 or uint8, where the pairs have it, and "damages", a list of
+    names, where they are known.
     Raises IrkdError for unreadable images, and before the first batch for images smaller than
     the patch.
     """
@@ -170,6 +171,7 @@ class _Samples(Dataset[Any]):
             augment(pair.degraded[window]),
             augment(pair.reference[window]),
             None if taught is None else augment(taught[window]),
+            pair.damage,
         )
 
 
@@ -185,6 +187,8 @@ def _collate(samples: list[Pair | IrkdError]) -> Batch:
     }
     if all(pair.teacher_restored is not None for pair in pairs):
         batch["teacher_restored"] = _stack([pair.teacher_restored for pair in pairs])
+    if all(pair.damage is not None for pair in pairs):
+        batch["damages"] = [pair.damage for pair in pairs]
     return batch
 
 

@@ -59,7 +59,8 @@ class SyntheticPairs(ABC):
     def load(self, index: int, epoch: int = 0) -> Pair:
         clean, depth = self.clean(index)
         rng = generator(DEGRADATION, self._stream, self._seed, epoch, index)
-        return Pair(self.pair_name(index), self._degrade(clean, rng, depth), clean)
+        degraded, damage = self._degrade(clean, rng, depth)
+        return Pair(self.pair_name(index), degraded, clean, damage=damage)
 
     def load_crop(
         self, index: int, patch: int, augment: Augmentation, rng: np.random.Generator
@@ -79,14 +80,18 @@ class SyntheticPairs(ABC):
         inner[top - rows.start :, left - columns.start :][:patch, :patch] = True
         wide = np.ascontiguousarray(augment(clean[rows, columns]))
         wide_depth = None if depth is None else augment(depth[rows, columns])
-        degraded = self._degrade(wide, rng, wide_depth)
+        degraded, damage = self._degrade(wide, rng, wide_depth)
         where = np.argwhere(augment(inner))[0]
         window = (slice(where[0], where[0] + patch), slice(where[1], where[1] + patch))
-        return Pair(name, degraded[window], wide[window])
+        return Pair(name, degraded[window], wide[window], damage=damage)
 
-    def _degrade(self, clean: Image, rng: np.random.Generator, depth: Floats | None) -> Image:
-        run = self.mixing.degrade if self.mixing else degrade
-        return run(clean, self._degradation, rng, depth)
+    def _degrade(
+        self, clean: Image, rng: np.random.Generator, depth: Floats | None
+    ) -> tuple[Image, str]:
+        """The degraded image, and by what kind of damage."""
+        if self.mixing:
+            return self.mixing.degrade(clean, self._degradation, rng, depth)
+        return degrade(clean, self._degradation, rng, depth), self._degradation
 
 
 class ProceduralPairs(SyntheticPairs):

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,7 +217,7 @@ class CachedPairs(PairsOver):
                 f" {self._cache.folder}; it has changed since they were made."
                 " `--cache-teacher build` makes what is missing."
             ) from None
-        return Pair(pair.name, pair.degraded, pair.reference, stored)
+        return replace(pair, teacher_restored=stored)
 
 
 def record_of(pair: Pair) -> Record:

@@ -260,6 +260,12 @@ class Preset(Section):
     task: Task
     teacher: Any = None
     student: Any
+    specialists: dict[str, str] = Field(
+        {},
+        description="models that take the teacher's place on crops of one kind of damage, by kind:"
+        " {denoise: MODEL, derain: MODEL}; the teacher sees the others. For synthetic data, and"
+        " methods that learn from the teacher's output alone",
+    )
     methods: tuple[Any, ...]
     data: DataSection = DataSection()
     training: TrainingSection
@@ -279,6 +285,14 @@ class Preset(Section):
         names = [method.name for method in self.methods]
         if len(set(names)) != len(names):
             raise ValueError("methods: each may be named once")
+        return self
+
+    @model_validator(mode="after")
+    def _specialists_stand_beside_a_teacher(self) -> Preset:
+        if self.specialists and self.teacher is None:
+            raise ValueError(
+                "specialists: crops of other kinds need a teacher; name one under `teacher`"
+            )
         return self
 
     @model_validator(mode="after")

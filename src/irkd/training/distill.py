@@ -27,10 +27,12 @@ from irkd.presets.schema import Preset
 from irkd.report.run_directory import PRESET, RunDirectory, command_line
 from irkd.training.acceleration import build_accelerator
 from irkd.training.audit import audit, require_gradients
+from irkd.training.batches import unit_images
 from irkd.training.checkpoint import any_completed
 from irkd.training.observer import Observer
 from irkd.training.plan import memory_estimate_mib, needs_teacher, network_rows, plan_steps
 from irkd.training.sources import open_training_pairs
+from irkd.training.specialists import Specialists, require_outputs_alone
 from irkd.training.step_cost import step_seconds
 from irkd.training.suitability import refuse_impossible
 from irkd.training.task import DistillTask, build_task
@@ -98,7 +100,7 @@ def teacher_preset(preset: Preset) -> Preset:
     content["name"] = f"{preset.name}-teacher"
     content["student"], content["teacher"] = {**content["teacher"], "weights": None}, None
     content["methods"] = _without_teacher(content["methods"])
-    content["releases"] = None
+    content["releases"], content["specialists"] = None, {}
     return validate(content, content["name"])
 
 
@@ -148,7 +150,7 @@ def describe_plan(preset: Preset) -> dict[str, Any]:
 def audit_preset(preset: Preset, device: str = "auto") -> list[dict[str, Any]]:
     """The loss audit of the first batch (see training.audit); raises when a term is dead."""
     experiment = _Experiment(preset, device, Observer())
-    rows = audit(experiment.task, *experiment.first_batch())
+    rows = audit(experiment.task, **experiment.first_batch())
     require_gradients(rows)
     return rows
 
@@ -156,7 +158,8 @@ def audit_preset(preset: Preset, device: str = "auto") -> list[dict[str, Any]]:
 def preset_step_seconds(preset: Preset, device: str = "auto") -> float:
     """Seconds of one training step of `preset` (see training.step_cost)."""
     experiment = _Experiment(preset, device, Observer())
-    return step_seconds(experiment.task, preset.training, *experiment.first_batch())
+    batch = experiment.first_batch()
+    return step_seconds(experiment.task, preset.training, batch["degraded"], batch["reference"])
 
 
 class _Experiment:
@@ -197,6 +200,7 @@ class _Experiment:
         self.task: DistillTask = build_task(student, preset.methods, teacher, preset.task)
         _check_patch(preset, self.task)
         self.outputs = self._teacher_outputs()
+        self.specialists = self._specialists()
         built_in = self.validation_pairs is not None and self.validation_pairs.name in BUILT_IN
         choice = choose_protocol(
             preset.evaluation.protocol,
@@ -207,15 +211,37 @@ class _Experiment:
         )
         self.protocol, self.protocol_reason = choice.protocol.name, choice.reason
 
-    def first_batch(self) -> tuple[Tensor, Tensor]:
-        """Degraded and reference crops of the first step, [0, 1], with the task on their device."""
+    def first_batch(self) -> dict[str, Tensor]:
+        """The crops of the first step as the task takes them, with the task on their device."""
         device = self.accelerator.device
         self.task.to(device)
         batch = next(iter(self.loader(0)))
-        degraded, reference = (
-            batch[name].to(device).float() / 255 for name in ("degraded", "reference")
-        )
-        return degraded, reference
+        images = unit_images(batch, device)
+        images.pop("teacher_restored", None)
+        if self.specialists is not None:
+            taught = self.specialists.restored(images["degraded"], batch.get("damages"))
+            images["teacher_restored"] = taught
+        return images
+
+    def _specialists(self) -> Specialists | None:
+        preset = self.preset
+        if not preset.specialists or self.teacher_sha256 is None:
+            return None
+        if self.outputs is not None:
+            raise IrkdError(
+                "specialists see the crops of each step, which must not be mixed with a cache of"
+                " outputs for full images. Train with --cache-teacher off."
+            )
+        require_outputs_alone(self.task)
+        assert self.task.teacher is not None
+        return Specialists(preset.specialists, self.task.teacher, self.accelerator.device)
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        """What a resumed run must find again: the teacher, and the specialists beside it."""
+        if self.specialists is None:
+            return {"teacher_sha256": self.teacher_sha256}
+        return {"teacher_sha256": f"{self.teacher_sha256} {self.specialists.sha256}"}
 
     def _teacher_outputs(self) -> TeacherOutputs | None:
         if self.preset.data.teacher_cache == "off":
@@ -292,7 +318,7 @@ class _Experiment:
                 directory,
                 self.accelerator,
                 self._hooks(directory),
-                {"teacher_sha256": self.teacher_sha256},
+                self._identity,
                 self.observer,
             )
             if continues:
@@ -345,6 +371,7 @@ class _Experiment:
             "teacher": None
             if self.teacher_sha256 is None
             else {"arch": teacher.arch, "weights": teacher.weights, "sha256": self.teacher_sha256},
+            "specialists": {} if self.specialists is None else dict(self.preset.specialists),
             "teacher_context": context_of(self.preset, self.task),
             "teacher_cache": None if self.outputs is None else self.outputs.description(),
             **describe_environment(str(self.accelerator.device)),
@@ -390,7 +417,8 @@ class _Experiment:
                 overwrite=True,
             )
 
-        return Hooks(self.loader, validate, sample, keep)
+        teach = None if self.specialists is None else self.specialists.restored
+        return Hooks(self.loader, validate, sample, keep, teach)
 
     def _sanity_check(self, directory: RunDirectory) -> None:
         """Score degraded images, teacher and untouched student: mistakes show before hours pass."""

@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,12 +43,14 @@ class Hooks:
 
     loader(start_step): the batches from `start_step` on. validate(network, step): scores by metric.
     sample(network, step): writes a sample grid. keep(network, step, scores): writes the student.
+    teach(degraded, damages), which all processes call: the outputs that the crops' teachers give.
     """
 
     loader: Callable[[int], Iterable[Batch]]
     validate: Callable[[nn.Module, int], dict[str, float]]
     sample: Callable[[nn.Module, int], None]
     keep: Callable[[nn.Module, int, dict[str, float]], None]
+    teach: Callable[[Tensor, Sequence[str] | None], Tensor] | None = None
 
 
 @dataclass
@@ -189,8 +191,7 @@ class Trainer:
 
     def _balance(self) -> None:
         """Scale the terms by their gradients on the first batch, alike in all processes."""
-        batch = next(iter(self.hooks.loader(0)))
-        images = unit_images(batch, self.accelerator.device)
+        images = self._images(next(iter(self.hooks.loader(0))))
         scales: list[Any] = [balance_terms(self.task, **images)]
         if self.accelerator.num_processes > 1:
             broadcast_object_list(scales)
@@ -203,7 +204,7 @@ class Trainer:
         rate = learning_rate(self.training, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
-        images = unit_images(batch, self.accelerator.device)
+        images = self._images(batch)
         parts = self.training.accumulate
         chunks = {name: each.chunk(parts) for name, each in images.items()}
         self.optimizer.zero_grad()
@@ -228,6 +229,15 @@ class Trainer:
                 self.average.update_parameters(self.task.student)
             self.task.after_step(images["degraded"], images["reference"], self.step)
         return result, float(norm) if norm is not None else math.nan
+
+    def _images(self, batch: Batch) -> dict[str, Tensor]:
+        """What the task takes, of a loader's batch."""
+        images = unit_images(batch, self.accelerator.device)
+        if self.hooks.teach is not None:
+            with self.accelerator.autocast():
+                taught = self.hooks.teach(images["degraded"], batch.get("damages"))
+            images["teacher_restored"] = taught
+        return images
 
     def _is_finite(self, result: StepResult, norm: Tensor | None) -> bool:
         """Whether to take this step; ends the run after too many losses that are not finite."""
