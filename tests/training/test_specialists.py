@@ -31,7 +31,7 @@ def _preset(folder: Path, **changed: Any) -> Preset:
     content = tiny_content(steps=2, log_every=1, batch_size=8)
     content["teacher"] = tiny_teacher(folder / "teacher.safetensors")
     content["task"] = "general"
-    content["data"] |= {"mixture": {"denoise": 1, "deblur": 1}, "undamaged": 0.2}
+    content["data"] |= {"mixture": {"denoise": 4, "deblur": 1}, "undamaged": 0.2}
     content["methods"] = [{"name": "response"}]
     content["specialists"] = {"denoise": _specialist(folder / "denoise.safetensors", 1)}
     return validate({**content, **changed}, "tiny")
