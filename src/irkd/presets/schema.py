@@ -263,7 +263,7 @@ class Preset(Section):
     specialists: dict[str, str] = Field(
         {},
         description="models that take the teacher's place on crops of one kind of damage, by kind:"
-        " {denoise: MODEL, derain: MODEL}; the teacher sees the others. For synthetic data, and"
+        " {denoise: MODEL, undamaged: MODEL}; the teacher sees the others. For synthetic data, and"
         " methods that learn from the teacher's output alone",
     )
     methods: tuple[Any, ...]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from irkd.data.degrade import check_task
+from irkd.data.degrade import UNDAMAGED, check_task
 from irkd.errors import IrkdError
 from irkd.files import sha256_file
 from irkd.methods.base import Method, Needs
@@ -32,7 +32,8 @@ class Specialists:
         self._networks: dict[str, nn.Module] = {}
         hashes = []
         for damage, model in sorted(models.items()):
-            check_task(damage)
+            if damage != UNDAMAGED:
+                check_task(damage)
             path = resolve_model(model).path
             network = load_network_file(path)
             if (network.in_channels, network.out_channels) != (3, 3):
