@@ -23,6 +23,7 @@ from irkd.data.sampler import training_loader
 from irkd.data.synthetic import STYLES
 from irkd.metrics.full_reference import psnr
 from irkd.models.base import create_network
+from irkd.training.acceleration import processor_has_bf16
 
 SIGMAS = (15, 25, 50)
 BATCH, PATCH = 16, 64
@@ -43,7 +44,7 @@ def train(data: str, steps: int, count: int) -> nn.Module:
     loader = training_loader(pairs, patch=PATCH, batch_size=BATCH, steps=steps, seed=0, workers=0)
     for step, batch in enumerate(loader):
         degraded, reference = (batch[name].float() / 255 for name in ("degraded", "reference"))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=processor_has_bf16()):
             restored = network(degraded)
         optimizer.zero_grad()
         F.l1_loss(restored.float(), reference).backward()
