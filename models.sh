@@ -39,7 +39,7 @@ deeper() {
 }
 
 # taught TEACHER START RUN ...: the same for a student of TEACHER. Details of the teacher's output
-# (5 levels of wavelets) count beside the references: the method that measured best.
+# (wavelets) count beside the references: the method that measured best.
 taught() {
     network="arch: resunet, widths: $widths, blocks: $deep, weights: $runs/$1"
     shift
@@ -52,15 +52,15 @@ taught() {
 
 method=
 widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
-wavelet='{name: wavelet, reconstruction: 0, weight: 8, levels: 5}'
+wavelet='{name: wavelet, reconstruction: 0, weight: 15}'
 # Options that end in a rate.
 adam="--set data.count=800 --set training.lr"
 cosine="--set training.schedule=cosine --set training.warmup_steps=50 --set training.matrix_lr"
 muon="--set training.optimizer=muon --set training.weight_decay=0.01 --set training.clip_norm=50
-    --set training.schedule=cosine --set training.lr=3e-4"
-long="$muon --set training.warmup_steps=50 --set training.average=0.995 --set training.matrix_lr"
-short="$muon --set training.warmup_steps=40 --set training.average=0.99 --set data.train=surfaces
-    --set data.count=320 --set training.matrix_lr"
+    --set training.schedule=cosine"
+long="$muon --set training.lr=3e-4 --set training.warmup_steps=50 --set training.average=0.995
+    --set training.matrix_lr"
+gentle="$muon --set training.lr=1e-4 --set training.average=0.99 --set training.matrix_lr"
 
 # shellcheck disable=SC2086  # these hold several words each
 for name in "$@"; do
@@ -68,10 +68,10 @@ for name in "$@"; do
         derain)
             train derain-first --preset derain
             after derain-first derain-second 0.1 40 3500 31 $adam=4e-4
-            deeper derain-second derain-teacher 0.25 38 560 83 $short=0.005 --set data.saved=0.2 \
-                --set training.batch_size=5 --set training.patch=144
-            taught derain-teacher derain-second derain 0.25 40 600 84 $short=0.004 \
-                --set data.saved=0.2
+            deeper derain-second derain-teacher 0.15 40 430 103 $gentle=0.001 \
+                --set training.warmup_steps=40 --set data.count=320
+            taught derain-teacher derain-second derain 0.15 40 430 104 $gentle=0.001 \
+                --set training.warmup_steps=40 --set data.count=320
             ;;
         denoise)
             train denoise-first --preset denoise
@@ -86,36 +86,25 @@ for name in "$@"; do
             taught denoise-teacher denoise-third denoise 0.45 46 850 72 $long=0.004 \
                 --set data.train=surfaces --set data.count=500
             widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
-            wavelet='{name: wavelet, reconstruction: 0, weight: 8, levels: 5}'
+            wavelet='{name: wavelet, reconstruction: 0, weight: 15}'
             ;;
         dehaze)
             train dehaze-first --preset dehaze
             after dehaze-first dehaze-second 0.3 45 3000 31 $adam=3e-4
-            after dehaze-second dehaze-third 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 \
+            after dehaze-second dehaze 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 \
                 --set data.count=1000
-            deeper dehaze-third dehaze-teacher 0.45 40 450 87 $short=0.004 --set data.saved=0.35 \
-                --set training.batch_size=3 --set training.patch=192
-            taught dehaze-teacher dehaze-third dehaze 0.45 40 480 88 $short=0.004 \
-                --set data.saved=0.35
             ;;
         deblur)
             train deblur-first --preset deblur
-            after deblur-first deblur-second 0.14 36 1700 25 --set training.matrix_lr=0.007 \
+            after deblur-first deblur 0.14 36 1700 25 --set training.matrix_lr=0.007 \
                 --set training.lr=3e-4 --set data.mixture='{deblur-mild: 1, deblur: 1}' \
                 --set data.count=500 --set data.saved=0.08 --set training.batch_size=6 \
                 --set training.patch=112
-            mixture='{deblur-mild: 1.2, deblur: 1}'
-            deeper deblur-second deblur-teacher 0.15 36 600 85 $short=0.006 \
-                --set data.mixture="$mixture" --set data.saved=0.08 \
-                --set training.batch_size=5 --set training.patch=128
-            taught deblur-teacher deblur-second deblur 0.2 38 700 86 $short=0.006 \
-                --set data.mixture="$mixture" --set data.saved=0.08 \
-                --set training.batch_size=6 --set training.patch=112
             ;;
         general)
             # After derain, denoise and dehaze, whose runs it begins with and learns from.
             # It was run with the first 650 of 2,500 steps of a cosine: the rate fell by an eighth.
-            train general-first --preset general --set student.weights=$runs/dehaze-third
+            train general-first --preset general --set student.weights=$runs/dehaze
             after general-first general-second 0.1 28 1900 42 $cosine=0.005 \
                 --set data.mixture='{dehaze: 3, derain: 3, denoise: 3, general: 1}'
             mixture='dehaze: 2.5, derain: 3.5, denoise: 3, deblur-mild: 0.7, general: 1'
@@ -130,12 +119,12 @@ for name in "$@"; do
                 --set data.mixture='{dehaze: 3, derain: 3.5, denoise: 3, general: 1}' \
                 --set data.saved=0.2 --set data.count=500 \
                 --set training.batch_size=4 --set training.patch=160
-            rain="derain: $runs/derain-second" haze="dehaze: $runs/dehaze-third"
+            rain="derain: $runs/derain-second" haze="dehaze: $runs/dehaze"
             others="denoise: $runs/denoise-teacher, undamaged: $runs/general-fourth"
-            taught general-teacher general-fourth general 0.36 38 1950 81 $long=0.005 \
+            taught general-teacher general-fourth general 0.36 38 1900 82 $long=0.004 \
                 --set specialists="{$rain, $haze, $others}" \
                 --set data.mixture='{dehaze: 3, derain: 4, denoise: 3.5, general: 0.7}' \
-                --set data.train=surfaces --set data.count=500 --set data.saved=0.2
+                --set data.count=500 --set data.saved=0.2
             ;;
         denoise-fast)
             # After denoise, one of whose runs is its teacher.
