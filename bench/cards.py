@@ -29,8 +29,12 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
         f"| damage | degraded | {model} | gain, 95 % interval | others |",
         "|---|---:|---:|---:|---|",
     ]
+    alone: list[str] = []  # rows of images without a task's damage, the same for every task
     for (task, damage), found in kinds.items():
         if model not in found:
+            continue
+        harmless = damage.endswith(("clean", "alone"))
+        if model == "general" and harmless and damage in alone:
             continue
         mine, degraded = found[model], found["input"]["psnr_db"]
         others = [
@@ -38,9 +42,12 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
             for name, record in found.items()
             if name not in ("input", model, "general")  # whose own card has these
         ]
+        if model == "general" and harmless:
+            task, others = "", []
+            alone.append(damage)
         clean = degraded >= 99
         cells = (
-            f"{task}: {damage}" if model == "general" else damage,
+            f"{task}: {damage}" if model == "general" and task else damage,
             "-" if clean else f"{degraded:.2f}",
             f"{mine['psnr_db']:.2f}",
             "-" if clean else f"{mine['gain_db']:+.2f} ({mine['low']:+.2f} to {mine['high']:+.2f})",
