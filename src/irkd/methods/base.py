@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,18 +83,15 @@ class Needs:
     networks: bool = False
 
     @property
+    def beyond_outputs(self) -> tuple[str, ...]:
+        """Names of what is asked for beside the teacher's output on the degraded images."""
+        names = (need.name for need in fields(self))
+        return tuple(name for name in names if name != "teacher" and getattr(self, name))
+
+    @property
     def uses_teacher(self) -> bool:
         """Whether a teacher is needed at all."""
-        return bool(
-            self.teacher
-            or self.tap_pairs
-            or self.teacher_taps
-            or self.teacher_clean
-            or self.clean_tap_pairs
-            or self.teacher_encoder
-            or self.tails
-            or self.networks
-        )
+        return self.teacher or bool(self.beyond_outputs)
 
 
 Encode = Callable[[Tensor, Sequence[str]], dict[str, Tensor]]

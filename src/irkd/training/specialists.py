@@ -8,7 +8,6 @@ methods compare output images alone, and every crop has one teacher.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from irkd.data.degrade import UNDAMAGED, check_task
 from irkd.errors import IrkdError
 from irkd.files import sha256_file
-from irkd.methods.base import Method, Needs
+from irkd.methods.base import Method
 from irkd.methods.context import freeze
 from irkd.models.apply import apply_network
 from irkd.models.weights import load_network_file, resolve_model
@@ -71,8 +70,7 @@ def require_outputs_alone(task: DistillTask) -> None:
     for method in task.methods:
         assert isinstance(method, Method)
         name = method.parameters_spec.name
-        needs = (need.name for need in dataclasses.fields(Needs) if need.name != "teacher")
-        if method.own_teachers or any(getattr(method.needs, need) for need in needs):
+        if method.own_teachers or method.needs.beyond_outputs:
             raise IrkdError(
                 f"specialists: the method {name!r} asks for more than the teacher's output for the"
                 " degraded images, which is all that specialists give. Leave one of the two out."

@@ -9,7 +9,6 @@ within a run.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import shutil
@@ -28,7 +27,7 @@ from irkd.data.synthetic import STYLES
 from irkd.data.teacher_cache import CachedPairs, Record, TeacherCache, entry_bytes, record_of
 from irkd.errors import IrkdError
 from irkd.inference.memory import is_out_of_memory
-from irkd.methods.base import Method, Needs
+from irkd.methods.base import Method
 from irkd.models.apply import apply_network
 from irkd.models.weights_cache import cache_directory
 from irkd.presets.schema import DataSection, Preset
@@ -79,13 +78,12 @@ def require_cacheable(task: DistillTask, source: PairSource) -> None:
     for method in task.methods:
         assert isinstance(method, Method)
         name = method.parameters_spec.name
-        for need in dataclasses.fields(Needs):
-            if need.name != "teacher" and getattr(method.needs, need.name):
-                what = _BEYOND_OUTPUTS.get(need.name, f"`{need.name}`")
-                raise IrkdError(
-                    f"the method {name!r} needs {what}, which no cache of"
-                    " output images holds. Train it with --cache-teacher off."
-                )
+        if beyond := method.needs.beyond_outputs:
+            what = _BEYOND_OUTPUTS.get(beyond[0], f"`{beyond[0]}`")
+            raise IrkdError(
+                f"the method {name!r} needs {what}, which no cache of"
+                " output images holds. Train it with --cache-teacher off."
+            )
         if method.own_teachers:
             raise IrkdError(
                 f"the method {name!r} runs further teachers on the crops of each step, which must"
