@@ -8,28 +8,34 @@ arXiv 2504.10201). Different from both: the shapes are drawn into one label map,
 textures and depth are looked up from it, so that no photograph is needed and an image takes tens
 of milliseconds.
 
-In three styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
+In four styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
 textures, and what a lens and a developer do, measured to be closer to photographs (docs/data.md);
 `textured`, in which surfaces also have a relief as fine as the pixels, as grass, fur, snow and
-water have.
+water have; `built`, detailed and with what people build, long and straight, some in pale light.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from irkd.data.seeds import PROCEDURAL, SCENES, SURFACES, generator
+from irkd.data.seeds import PROCEDURAL, SCENES, STREETS, SURFACES, generator
+from irkd.data.structures import Bars, draw_bars, outlines
 from irkd.data.textures import detailed_texture, plain_texture, relief
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
-Style = Literal["plain", "detailed", "textured"]
-_STREAMS: dict[Style, int] = {"plain": PROCEDURAL, "detailed": SCENES, "textured": SURFACES}
+Style = Literal["plain", "detailed", "textured", "built"]
+_STREAMS: dict[Style, int] = {
+    "plain": PROCEDURAL,
+    "detailed": SCENES,
+    "textured": SURFACES,
+    "built": STREETS,
+}
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
 OVERSAMPLING = 2
@@ -41,6 +47,7 @@ _TEXTURE: dict[Style, tuple[float, float]] = {
     "plain": (2.0, 0.6),
     "detailed": (2.5, 0.7),
     "textured": (2.5, 0.45),
+    "built": (2.5, 0.7),
 }
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -53,7 +60,7 @@ def procedural_image(
     Args:
         seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
-        style: "plain", or the slower and richer "detailed" and "textured".
+        style: "plain", or the slower and richer "detailed", "textured" and "built".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -65,6 +72,8 @@ def procedural_image(
     scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
+    if style == "built":
+        leaves = _with_bars(leaves, draw_bars(rng, height, width))
     labels = _rasterise(rng, scene, leaves, canvas)
     linear = _paint(rng, scene, leaves, labels)
     depth = _shrink(leaves.depth[labels])
@@ -73,6 +82,8 @@ def procedural_image(
         linear = linear * relief(rng, labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius))
     linear = _depth_of_field(rng, scene, linear, depth)
     srgb = encode_srgb(np.clip(linear, 0, 1))
+    if style == "built":
+        srgb = _pale(rng, srgb)
     if style != "plain":
         srgb = np.clip(_developed(rng, srgb, style), 0, 1)
     return np.rint(srgb * 255).astype(np.uint8), depth
@@ -119,6 +130,8 @@ class _Leaves:
     centre: Floats  # N x 2 (x, y)
     radius: Floats  # N
     depth: Floats  # N, falling from 1
+    bars: Bars | None = None  # which take the place of some of them
+    bar_numbers: NDArray[np.intp] | None = None  # of the leaves that are bars
 
 
 def _place_leaves(rng: np.random.Generator, scene: _Scene, canvas: tuple[int, int]) -> _Leaves:
@@ -148,6 +161,23 @@ def _place_leaves(rng: np.random.Generator, scene: _Scene, canvas: tuple[int, in
         ).astype(np.float32),
         radius=np.concatenate(([largest], radius[order])).astype(np.float32),
         depth=np.concatenate(([1.0], 0.95 * depth)).astype(np.float32),
+    )
+
+
+def _with_bars(leaves: _Leaves, bars: Bars) -> _Leaves:
+    """`leaves` and the bars at their places among them."""
+    number = len(leaves.radius)
+    before = 1 + (bars.place * (number - 1)).astype(np.intp)
+    centre = (bars.centre * OVERSAMPLING).astype(np.float32)
+    # Shading changes over a bar's width as over that of a shape of its length.
+    radius = (bars.length * OVERSAMPLING / 2).astype(np.float32)
+    return replace(
+        leaves,
+        centre=np.insert(leaves.centre, before, centre, axis=0),
+        radius=np.insert(leaves.radius, before, radius),
+        depth=np.insert(leaves.depth, before, leaves.depth[before - 1]),
+        bars=bars,
+        bar_numbers=before + np.arange(len(before)),
     )
 
 
@@ -185,6 +215,8 @@ def _outlines(rng: np.random.Generator, leaves: _Leaves) -> NDArray[np.int32]:
     x, y = shapes[..., 0], shapes[..., 1]
     turned = np.stack((cos * x - sin * y, sin * x + cos * y), -1)
     points = turned * leaves.radius[:, None, None] + leaves.centre[:, None]
+    if leaves.bars is not None:
+        points[leaves.bar_numbers] = outlines(leaves.bars, _VERTICES) * OVERSAMPLING
     return np.rint(points * (1 << _FIXED_POINT_BITS)).astype(np.int32)
 
 
@@ -193,10 +225,12 @@ def _rasterise(
 ) -> NDArray[np.int32]:
     """The number of the leaf seen in every canvas pixel."""
     labels = np.zeros(canvas, np.int32)
-    outlines = _outlines(rng, leaves)
-    thin = set(_thin_leaves(rng, len(outlines)))
-    for number in range(1, len(outlines)):
-        outline = outlines[number]
+    shapes = _outlines(rng, leaves)
+    thin = set(_thin_leaves(rng, len(shapes)))
+    if leaves.bar_numbers is not None:
+        thin -= set(leaves.bar_numbers.tolist())
+    for number in range(1, len(shapes)):
+        outline = shapes[number]
         if number in thin:
             part = outline[: _VERTICES // 2].reshape(1, -1, 2)
             thickness = 1 + number % 4
@@ -238,6 +272,10 @@ def _paint(
     height, width = labels.shape
     count = len(leaves.radius)
     colour = _palette(rng, count)
+    if leaves.bars is not None:
+        colour[leaves.bar_numbers, 0] = leaves.bars.lightness
+        # Metal, paint and wire are mostly grey.
+        colour[leaves.bar_numbers, 1:] *= np.float32(0.4)
     if scene.horizon is not None:
         # A bright background, bluish or grey.
         colour[0] = rng.normal([82, -3, -10], [9, 3, 8])
@@ -294,6 +332,16 @@ def _depth_of_field(
     weight: Floats = np.clip(np.abs(depth - focus) * 3 - 0.3, 0, 1).astype(np.float32)
     weight = cv2.GaussianBlur(weight, (0, 0), scene.blur)[..., None]
     return linear + weight * (soft - linear)
+
+
+def _pale(rng: np.random.Generator, srgb: Floats) -> Floats:
+    """A fifth of images without black: overexposed, faded or in flat light, which is not haze."""
+    if rng.random() >= 0.2:
+        return srgb
+    black, white = rng.uniform(0, 0.35), rng.uniform(0.8, 1.0)
+    colour = 1 + rng.normal(0, 0.06, 3)
+    faded: Floats = (black * colour).astype(np.float32) + np.float32(white - black) * srgb
+    return np.clip(faded, 0, 1)
 
 
 def _developed(rng: np.random.Generator, srgb: Floats, style: Style) -> Floats:

@@ -13,6 +13,7 @@ METHOD = 5
 SCENES = 6
 RAMP = 7
 SURFACES = 8
+STREETS = 9
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

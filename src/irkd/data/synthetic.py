@@ -25,6 +25,7 @@ STYLES: dict[str, Style] = {
     "procedural": "plain",
     "scenes": "detailed",
     "surfaces": "textured",
+    "streets": "built",
 }
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}

@@ -28,7 +28,8 @@ class DataSection(Section):
     train: str = Field(
         "procedural",
         description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
-        " slower to make) and `surfaces` (with finer texture yet)",
+        " slower to make), `surfaces` (with finer texture yet) and `streets` (with long straight"
+        " things and pale light)",
     )
     validation: str = Field(
         "auto",
