@@ -29,12 +29,13 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
         f"| damage | degraded | {model} | gain, 95 % interval | others |",
         "|---|---:|---:|---:|---|",
     ]
+    several = len({task for (task, _), found in kinds.items() if model in found}) > 1
     alone: list[str] = []  # rows of images without a task's damage, the same for every task
     for (task, damage), found in kinds.items():
         if model not in found:
             continue
         harmless = damage.endswith(("clean", "alone"))
-        if model == "general" and harmless and damage in alone:
+        if several and harmless and damage in alone:
             continue
         mine, degraded = found[model], found["input"]["psnr_db"]
         others = [
@@ -42,15 +43,18 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
             for name, record in found.items()
             if name not in ("input", model, "general")  # whose own card has these
         ]
-        if model == "general" and harmless:
+        if several and harmless:
             task, others = "", []
             alone.append(damage)
         clean = degraded >= 99
+        worst = "" if "worst_db" not in mine else f", worst {mine['worst_db']:+.2f}"
+        interval = f"{mine['gain_db']:+.2f} ({mine['low']:+.2f} to {mine['high']:+.2f}{worst})"
+        lowest = f" (lowest {mine['worst_db'] + degraded:.1f})" if clean and worst else ""
         cells = (
-            f"{task}: {damage}" if model == "general" and task else damage,
+            f"{task}: {damage}" if several and task else damage,
             "-" if clean else f"{degraded:.2f}",
-            f"{mine['psnr_db']:.2f}",
-            "-" if clean else f"{mine['gain_db']:+.2f} ({mine['low']:+.2f} to {mine['high']:+.2f})",
+            f"{mine['psnr_db']:.2f}{lowest}",
+            "-" if clean else interval,
             ", ".join(others) or "-",
         )
         lines.append(f"| {' | '.join(cells)} |")

@@ -34,6 +34,7 @@ class Condition:
     degrade: Degrade
     peer_name: str = ""
     peer: Peer | None = None
+    whole: bool = False  # the image as it is, not its centre
 
 
 def conditions() -> Iterator[Condition]:
@@ -58,6 +59,10 @@ def conditions() -> Iterator[Condition]:
         yield Condition(task, "clean", lambda image, rng: image)
         for quality in (50, 90):
             yield Condition(task, f"JPEG {quality} alone", partial(as_jpeg, quality=quality))
+        # Centres hide what a model does to one thing somewhere in a photograph.
+        yield Condition(task, "whole, clean", lambda image, rng: image, whole=True)
+        saved = partial(as_jpeg, quality=85)
+        yield Condition(task, "whole, JPEG 85 alone", saved, whole=True)
 
 
 def white_noise(image: Floats, rng: np.random.Generator, *, sigma: float) -> Floats:

@@ -37,14 +37,15 @@ Image = NDArray[np.uint8]
 SEED = 0x1E57  # no training or validation stream begins with it
 
 
-def clean_images(folder: Path | None, limit: int, side: int) -> list[Image]:
+def clean_images(folder: Path | None, limit: int, side: int | None) -> list[Image]:
+    """Their central crops; the whole images where `side` is None."""
     if folder is None:
         pairs = open_pairs("photographs", task="denoise")
         images = [pairs.load(index).reference for index in range(len(pairs))]
     else:
         paths = sorted(path for path in folder.iterdir() if is_image_name(path.name))
         images = [read_image(path) for path in paths[:: max(1, len(paths) // limit)]]
-    return [central(image, side) for image in images[:limit]]
+    return images[:limit] if side is None else [central(image, side) for image in images[:limit]]
 
 
 def central(image: Image, side: int) -> Image:
@@ -100,7 +101,8 @@ def main() -> None:
     extra = dict(each.split("=", 1) for each in arguments.model)
     others = {name: Restorer(load_network(path)) for name, path in extra.items()}
     images = clean_images(arguments.folder, arguments.limit, arguments.side)
-    table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "s")
+    whole_images = clean_images(arguments.folder, arguments.limit, None)
+    table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "worst", "s")
     records: list[dict[str, Any]] = []
     for condition in conditions():
         if arguments.task and condition.task not in arguments.task:
@@ -110,7 +112,8 @@ def main() -> None:
             for name, restorer in shipped.items()
             if tasks[name] in (condition.task, "general")
         }
-        scores = Scores(condition, images, models | others)
+        shown = whole_images if condition.whole else images
+        scores = Scores(condition, shown, models | others)
         for name, values in scores.psnr.items():
             gains = np.subtract(values, scores.psnr["input"])
             low, high = mean_interval((tuple(gains.tolist()),))
@@ -118,8 +121,10 @@ def main() -> None:
             seconds = float(np.mean(scores.seconds[name]))
             record = {"task": condition.task, "damage": condition.name, "what": name}
             record |= {"psnr_db": mean, "gain_db": gain, "low": low, "high": high}
-            records.append({**record, "seconds": seconds})
-            cells = f"{mean:.2f}", f"{gain:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{seconds:.3f}"
+            worst = float(gains.min())
+            records.append({**record, "worst_db": worst, "seconds": seconds})
+            cells = f"{mean:.2f}", f"{gain:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{worst:+.2f}"
+            cells = (*cells, f"{seconds:.3f}")
             table.add_row(condition.task, condition.name, name, *cells)
         if arguments.worst is not None:
             for name, (_, picture) in scores.worst.items():
