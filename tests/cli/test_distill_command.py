@@ -238,3 +238,18 @@ def test_full_disk_ends_with_one_message(
     assert code == 2
     assert "the disk is full" in errors
     assert list((tmp_path / "run" / "samples").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_a_run_whose_time_is_up_names_the_command_that_goes_on(
+    run: Run, preset: Path, tmp_path: Path, command: str
+) -> None:
+    out = tmp_path / "run"
+    teacher = tmp_path / "teacher"
+    run("train", "--preset", preset, "--role", "teacher", "--out", teacher, "--device", "cpu")
+    settings = ["--set", f"teacher.weights={teacher}", "--set", "training.steps=100000"]
+    code, output, _ = run(
+        command, "--preset", preset, "--out", out, "--device", "cpu", "--max-time", "1s", *settings
+    )
+    assert code == 0
+    assert f"go on with: irkd {command} --resume {out}" in " ".join(output.split())

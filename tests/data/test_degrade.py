@@ -109,6 +109,19 @@ def test_rain_only_adds_light_where_there_is_no_veil():
     assert all((image > 25).any() for image in rained)
 
 
+def test_heavy_rain_always_has_a_veil_and_covers_more():
+    black = np.zeros((96, 96, 3), np.uint8)
+
+    def rained(task):
+        return [degrade(black, task, generator(0, number)) for number in range(30)]
+
+    heavy, any_rain = rained("derain-heavy"), rained("derain")
+    # The thinnest veil is 0.05 of a light of 0.6.
+    assert all(image.min() >= 7 for image in heavy)
+    assert np.mean([image.min() < 7 for image in any_rain]) > 0.4
+    assert np.mean(heavy) > 1.3 * np.mean(any_rain)
+
+
 def test_rain_falls_more_or_less_downwards():
     dark = np.zeros((160, 160, 3), np.uint8)
     across = down = 0.0

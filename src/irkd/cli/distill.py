@@ -166,14 +166,14 @@ def _trained_teacher(
     return validate(content, preset.name)
 
 
-def print_result(result: RunResult, json: Path | None) -> None:
-    """How the run ended and what to do with it."""
+def print_result(result: RunResult, json: Path | None, command: str = "distill") -> None:
+    """How the run of `irkd {command}` ended and what to do with it."""
     console = stdout()
     if result.stopped is not None:
         why = "the time is up" if result.stopped == "time" else "stopped"
         console.print(
             f"{why} after step {result.step} of {result.steps}; go on with:"
-            f" irkd distill --resume {result.directory}",
+            f" irkd {command} --resume {result.directory}",
             markup=False,
         )
     else:

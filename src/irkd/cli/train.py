@@ -63,4 +63,4 @@ def train(
         max_seconds=limit,
         observer=ConsoleObserver(),
     )
-    print_result(result, json)
+    print_result(result, json, "train")

@@ -113,23 +113,32 @@ class Rain:
     veil_light: np.float32
 
 
-def draw_rain(shape: tuple[int, ...], rng: np.random.Generator) -> Rain:
+def draw_rain(shape: tuple[int, ...], rng: np.random.Generator, *, heavy: bool = False) -> Rain:
+    """One to three layers of streaks, at times with a veil; `heavy`: two to four, always with."""
     streaks = np.zeros(shape, np.float32)
     tilt = rng.uniform(-45, 45)
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(2, 5) if heavy else rng.integers(1, 4))):
         streaks += _streak_layer(shape, tilt + rng.normal(0, 4), rng)
     light = np.float32(rng.uniform(0.8, 1.0))
     streaks = np.minimum(streaks, 1) * light
     added = bool(rng.random() < 0.3)
-    if rng.random() >= 0.3:
+    if not heavy and rng.random() >= 0.3:
         return Rain(streaks, added, _NONE, _NONE)
-    veil = np.float32(rng.uniform(0.05, 0.25))
+    veil = np.float32(rng.uniform(0.05, 0.3 if heavy else 0.25))
     return Rain(streaks, added, veil, np.float32(rng.uniform(0.6, 0.9)))
 
 
 def rain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """Streaks of one to three layers, screened or added over the image, at times with a veil."""
-    drawn = draw_rain(image.shape[:2], rng)
+    return _rained(image, draw_rain(image.shape[:2], rng))
+
+
+def heavy_rain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Rain of two to four layers through a veil of drops too far to be seen apart."""
+    return _rained(image, draw_rain(image.shape[:2], rng, heavy=True))
+
+
+def _rained(image: Floats, drawn: Rain) -> Floats:
     streaks = drawn.streaks[..., None]
     rained = image + streaks if drawn.added else 1 - (1 - image) * (1 - streaks)
     return rained * (1 - drawn.veil) + drawn.veil * drawn.veil_light
@@ -262,6 +271,7 @@ def general(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
 
 DEGRADATIONS: dict[str, Degradation] = {
     "derain": rain,
+    "derain-heavy": heavy_rain,
     "deblur": blur,
     "deblur-mild": mild_blur,
     "dehaze": haze,
