@@ -60,6 +60,8 @@ muon="--set training.optimizer=muon --set training.weight_decay=0.01 --set train
     --set training.schedule=cosine"
 long="$muon --set training.lr=3e-4 --set training.warmup_steps=50 --set training.average=0.995
     --set training.matrix_lr"
+streets="$muon --set training.lr=3e-4 --set training.warmup_steps=40 --set training.average=0.995
+    --set data.train=streets --set data.count=500 --set training.matrix_lr"
 gentle="$muon --set training.lr=1e-4 --set training.average=0.99 --set training.matrix_lr"
 
 # shellcheck disable=SC2086  # these hold several words each
@@ -68,10 +70,16 @@ for name in "$@"; do
         derain)
             train derain-first --preset derain
             after derain-first derain-second 0.1 40 3500 31 $adam=4e-4
-            deeper derain-second derain-teacher 0.15 40 430 103 $gentle=0.001 \
+            deeper derain-second derain-teacher-first 0.15 40 430 103 $gentle=0.001 \
                 --set training.warmup_steps=40 --set data.count=320
-            taught derain-teacher derain-second derain 0.15 40 430 104 $gentle=0.001 \
+            taught derain-teacher-first derain-second derain-third 0.15 40 430 104 $gentle=0.001 \
                 --set training.warmup_steps=40 --set data.count=320
+            rains='{derain: 1.4, derain-heavy: 1}'
+            after derain-teacher-first derain-teacher 0.25 40 1000 222 $streets=0.004 \
+                --set student.blocks="$deep" --set training.batch_size=5 \
+                --set data.mixture="$rains" --set data.saved=0.2
+            taught derain-teacher derain-third derain 0.25 40 1000 224 $streets=0.004 \
+                --set data.mixture="$rains" --set data.saved=0.2
             ;;
         denoise)
             train denoise-first --preset denoise
@@ -91,8 +99,12 @@ for name in "$@"; do
         dehaze)
             train dehaze-first --preset dehaze
             after dehaze-first dehaze-second 0.3 45 3000 31 $adam=3e-4
-            after dehaze-second dehaze 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 \
+            after dehaze-second dehaze-third 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 \
                 --set data.count=1000
+            deeper dehaze-third dehaze-teacher 0.4 45 1000 211 $streets=0.003 \
+                --set training.lr=2e-4 --set training.batch_size=5 --set data.saved=0.25
+            taught dehaze-teacher dehaze-third dehaze 0.4 45 1100 213 $streets=0.003 \
+                --set training.lr=2e-4 --set data.saved=0.25
             ;;
         deblur)
             train deblur-first --preset deblur
@@ -104,7 +116,7 @@ for name in "$@"; do
         general)
             # After derain, denoise and dehaze, whose runs it begins with and learns from.
             # It was run with the first 650 of 2,500 steps of a cosine: the rate fell by an eighth.
-            train general-first --preset general --set student.weights=$runs/dehaze
+            train general-first --preset general --set student.weights=$runs/dehaze-third
             after general-first general-second 0.1 28 1900 42 $cosine=0.005 \
                 --set data.mixture='{dehaze: 3, derain: 3, denoise: 3, general: 1}'
             mixture='dehaze: 2.5, derain: 3.5, denoise: 3, deblur-mild: 0.7, general: 1'
@@ -119,12 +131,18 @@ for name in "$@"; do
                 --set data.mixture='{dehaze: 3, derain: 3.5, denoise: 3, general: 1}' \
                 --set data.saved=0.2 --set data.count=500 \
                 --set training.batch_size=4 --set training.patch=160
-            rain="derain: $runs/derain-second" haze="dehaze: $runs/dehaze"
+            rain="derain: $runs/derain-second" haze="dehaze: $runs/dehaze-third"
             others="denoise: $runs/denoise-teacher, undamaged: $runs/general-fourth"
-            taught general-teacher general-fourth general 0.36 38 1900 82 $long=0.004 \
+            taught general-teacher general-fourth general-fifth 0.36 38 1900 82 $long=0.004 \
                 --set specialists="{$rain, $haze, $others}" \
                 --set data.mixture='{dehaze: 3, derain: 4, denoise: 3.5, general: 0.7}' \
                 --set data.count=500 --set data.saved=0.2
+            rain="derain: $runs/derain-teacher, derain-heavy: $runs/derain-teacher"
+            others="denoise: $runs/denoise-teacher, undamaged: $runs/derain-teacher"
+            mixture='dehaze: 3.2, derain: 2.6, derain-heavy: 1.4, denoise: 3.5, general: 0.5'
+            taught general-teacher general-fifth general 0.36 40 2000 225 $streets=0.004 \
+                --set specialists="{$rain, dehaze: $runs/dehaze-teacher, $others}" \
+                --set data.mixture="{$mixture}" --set data.saved=0.2
             ;;
         denoise-fast)
             # After denoise, one of whose runs is its teacher.
