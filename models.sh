@@ -74,12 +74,17 @@ for name in "$@"; do
                 --set training.warmup_steps=40 --set data.count=320
             taught derain-teacher-first derain-second derain-third 0.15 40 430 104 $gentle=0.001 \
                 --set training.warmup_steps=40 --set data.count=320
-            rains='{derain: 1.4, derain-heavy: 1}'
+            after derain-teacher-first derain-teacher-second 0.25 40 650 202 $streets=0.002 \
+                --set training.lr=2e-4 --set student.blocks="$deep" --set training.batch_size=5 \
+                --set data.saved=0.2
+            taught derain-teacher-second derain-third derain-fourth 0.25 40 900 204 \
+                $streets=0.002 --set training.lr=2e-4 --set data.saved=0.2
             after derain-teacher-first derain-teacher 0.25 40 1000 222 $streets=0.004 \
                 --set student.blocks="$deep" --set training.batch_size=5 \
-                --set data.mixture="$rains" --set data.saved=0.2
-            taught derain-teacher derain-third derain 0.25 40 1000 224 $streets=0.004 \
-                --set data.mixture="$rains" --set data.saved=0.2
+                --set data.mixture='{derain: 1.4, derain-heavy: 1}' --set data.saved=0.2
+            taught derain-teacher derain-fourth derain 0.25 40 850 224 $streets=0.004 \
+                --set specialists="{derain: $runs/derain-fourth}" \
+                --set data.mixture='{derain: 1.7, derain-heavy: 1}' --set data.saved=0.2
             ;;
         denoise)
             train denoise-first --preset denoise
@@ -101,17 +106,28 @@ for name in "$@"; do
             after dehaze-first dehaze-second 0.3 45 3000 31 $adam=3e-4
             after dehaze-second dehaze-third 0.3 40 3300 32 $adam=4e-4 --set data.saved=0.3 \
                 --set data.count=1000
-            deeper dehaze-third dehaze-teacher 0.4 45 1000 211 $streets=0.003 \
+            deeper dehaze-third dehaze-teacher 0.35 42 900 201 $streets=0.003 \
                 --set training.lr=2e-4 --set training.batch_size=5 --set data.saved=0.25
-            taught dehaze-teacher dehaze-third dehaze 0.4 45 1100 213 $streets=0.003 \
+            taught dehaze-teacher dehaze-third dehaze 0.35 43 1100 213 $streets=0.003 \
                 --set training.lr=2e-4 --set data.saved=0.25
             ;;
         deblur)
             train deblur-first --preset deblur
-            after deblur-first deblur 0.14 36 1700 25 --set training.matrix_lr=0.007 \
+            after deblur-first deblur-second 0.14 36 1700 25 --set training.matrix_lr=0.007 \
                 --set training.lr=3e-4 --set data.mixture='{deblur-mild: 1, deblur: 1}' \
                 --set data.count=500 --set data.saved=0.08 --set training.batch_size=6 \
                 --set training.patch=112
+            deeper deblur-second deblur-teacher-first 0.15 36 560 95 $gentle=0.006 \
+                --set training.lr=3e-4 --set training.warmup_steps=40 --set data.count=320 \
+                --set data.mixture='{deblur-mild: 1.2, deblur: 1}' --set data.saved=0.08 \
+                --set training.batch_size=5 --set training.patch=128
+            blurs='{deblur-mild: 1.3, deblur: 1}'
+            small="--set data.count=400 --set data.saved=0.08 --set training.batch_size=6
+                --set training.patch=112"
+            after deblur-teacher-first deblur-teacher 0.15 36 900 216 $streets=0.006 $small \
+                --set student.blocks="$deep" --set data.mixture="$blurs"
+            taught deblur-teacher deblur-second deblur 0.15 36 800 217 $streets=0.006 $small \
+                --set training.average=0.99 --set data.mixture="$blurs"
             ;;
         general)
             # After derain, denoise and dehaze, whose runs it begins with and learns from.
@@ -137,7 +153,7 @@ for name in "$@"; do
                 --set specialists="{$rain, $haze, $others}" \
                 --set data.mixture='{dehaze: 3, derain: 4, denoise: 3.5, general: 0.7}' \
                 --set data.count=500 --set data.saved=0.2
-            rain="derain: $runs/derain-teacher, derain-heavy: $runs/derain-teacher"
+            rain="derain: $runs/derain-fourth, derain-heavy: $runs/derain-teacher"
             others="denoise: $runs/denoise-teacher, undamaged: $runs/derain-teacher"
             mixture='dehaze: 3.2, derain: 2.6, derain-heavy: 1.4, denoise: 3.5, general: 0.5'
             taught general-teacher general-fifth general 0.36 40 2000 225 $streets=0.004 \
