@@ -82,7 +82,7 @@ for name in "$@"; do
             after derain-teacher-first derain-teacher 0.25 40 1000 222 $streets=0.004 \
                 --set student.blocks="$deep" --set training.batch_size=5 \
                 --set data.mixture='{derain: 1.4, derain-heavy: 1}' --set data.saved=0.2
-            taught derain-teacher derain-fourth derain 0.25 40 850 224 $streets=0.004 \
+            taught derain-teacher derain-fourth derain 0.25 40 720 224 $streets=0.004 \
                 --set specialists="{derain: $runs/derain-fourth}" \
                 --set data.mixture='{derain: 1.7, derain-heavy: 1}' --set data.saved=0.2
             ;;
@@ -126,7 +126,7 @@ for name in "$@"; do
                 --set training.patch=112"
             after deblur-teacher-first deblur-teacher 0.15 36 900 216 $streets=0.006 $small \
                 --set student.blocks="$deep" --set data.mixture="$blurs"
-            taught deblur-teacher deblur-second deblur 0.15 36 800 217 $streets=0.006 $small \
+            taught deblur-teacher deblur-second deblur 0.15 36 650 217 $streets=0.006 $small \
                 --set training.average=0.99 --set data.mixture="$blurs"
             ;;
         general)
