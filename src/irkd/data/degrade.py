@@ -271,13 +271,14 @@ def general(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
 
 DEGRADATIONS: dict[str, Degradation] = {
     "derain": rain,
-    "derain-heavy": heavy_rain,
     "deblur": blur,
-    "deblur-mild": mild_blur,
     "dehaze": haze,
     "denoise": noise,
     "jpeg": jpeg,
     "general": general,
+    # Parts of a task, for `data.mixture`.
+    "derain-heavy": heavy_rain,
+    "deblur-mild": mild_blur,
 }
 NEEDS_DEPTH = frozenset({"dehaze", "general"})
 _NO_DEPTH = np.zeros((1, 1), np.float32)
