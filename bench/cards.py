@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bench.damages import ANY
+
 # Of the picture; what it shows must be seen at the width of a page.
 LARGEST_WIDTH, JPEG_QUALITY = 1200, 88
 
@@ -29,13 +31,9 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
         f"| damage | degraded | {model} | gain, 95 % interval | others |",
         "|---|---:|---:|---:|---|",
     ]
-    several = len({task for (task, _), found in kinds.items() if model in found}) > 1
-    alone: list[str] = []  # rows of images without a task's damage, the same for every task
+    several = len({task for (task, _), found in kinds.items() if model in found} - {ANY}) > 1
     for (task, damage), found in kinds.items():
         if model not in found:
-            continue
-        harmless = damage.endswith(("clean", "alone"))
-        if several and harmless and damage in alone:
             continue
         mine, degraded = found[model], found["input"]["psnr_db"]
         others = [
@@ -43,18 +41,16 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
             for name, record in found.items()
             if name not in ("input", model, "general")  # whose own card has these
         ]
-        if several and harmless:
-            task, others = "", []
-            alone.append(damage)
+        if several and task == ANY:
+            others = []  # models for each of the tasks
         clean = degraded >= 99
-        worst = "" if "worst_db" not in mine else f", worst {mine['worst_db']:+.2f}"
-        interval = f"{mine['gain_db']:+.2f} ({mine['low']:+.2f} to {mine['high']:+.2f}{worst})"
-        lowest = f" (lowest {mine['worst_db'] + degraded:.1f})" if clean and worst else ""
+        interval = f"{mine['low']:+.2f} to {mine['high']:+.2f}, worst {mine['worst_db']:+.2f}"
+        lowest = f" (lowest {mine['worst_db'] + degraded:.1f})" if clean else ""
         cells = (
-            f"{task}: {damage}" if several and task else damage,
+            f"{task}: {damage}" if several and task != ANY else damage,
             "-" if clean else f"{degraded:.2f}",
             f"{mine['psnr_db']:.2f}{lowest}",
-            "-" if clean else interval,
+            "-" if clean else f"{mine['gain_db']:+.2f} ({interval})",
             ", ".join(others) or "-",
         )
         lines.append(f"| {' | '.join(cells)} |")

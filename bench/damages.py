@@ -25,11 +25,15 @@ Degrade = Callable[[Floats, np.random.Generator], Floats]
 Peer = Callable[[Image, Image], Image | None]
 
 
+# In the place of a task: images that lack nothing which any model is for.
+ANY = "any"
+
+
 @dataclass(frozen=True)
 class Condition:
     """One kind of damage of a task; `peer(degraded, clean)` is what the models are held against."""
 
-    task: str
+    task: str  # ANY: every model is tried on it
     name: str
     degrade: Degrade
     peer_name: str = ""
@@ -55,14 +59,16 @@ def conditions() -> Iterator[Condition]:
         yield from by_imagecorruptions()
     if find_spec("albumentations"):
         yield from by_albumentations()
-    for task in ("denoise", "deblur", "derain", "dehaze"):
-        yield Condition(task, "clean", lambda image, rng: image)
-        for quality in (50, 90):
-            yield Condition(task, f"JPEG {quality} alone", partial(as_jpeg, quality=quality))
-        # Centres hide what a model does to one thing somewhere in a photograph.
-        yield Condition(task, "whole, clean", lambda image, rng: image, whole=True)
-        saved = partial(as_jpeg, quality=85)
-        yield Condition(task, "whole, JPEG 85 alone", saved, whole=True)
+    yield Condition(ANY, "clean", as_it_is)
+    for quality in (50, 90):
+        yield Condition(ANY, f"JPEG {quality} alone", partial(as_jpeg, quality=quality))
+    # Centres hide what a model does to one thing somewhere in a photograph.
+    yield Condition(ANY, "whole, clean", as_it_is, whole=True)
+    yield Condition(ANY, "whole, JPEG 85 alone", partial(as_jpeg, quality=85), whole=True)
+
+
+def as_it_is(image: Floats, rng: np.random.Generator) -> Floats:
+    return image
 
 
 def white_noise(image: Floats, rng: np.random.Generator, *, sigma: float) -> Floats:

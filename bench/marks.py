@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.damages import Condition, conditions
+from bench.damages import ANY, Condition, conditions
 from bench.peers import rounded
 from irkd.data.opening import open_pairs
 from irkd.data.reading import is_image_name, read_image
@@ -100,17 +100,18 @@ def main() -> None:
     tasks = {name: read_metadata(path)["task"] for name, path in shipped_models().items()}
     extra = dict(each.split("=", 1) for each in arguments.model)
     others = {name: Restorer(load_network(path)) for name, path in extra.items()}
-    images = clean_images(arguments.folder, arguments.limit, arguments.side)
     whole_images = clean_images(arguments.folder, arguments.limit, None)
+    images = [central(image, arguments.side) for image in whole_images]
     table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "worst", "s")
     records: list[dict[str, Any]] = []
     for condition in conditions():
-        if arguments.task and condition.task not in arguments.task:
+        if arguments.task and condition.task not in (*arguments.task, ANY):
             continue
+        wanted = (condition.task,) if condition.task != ANY else arguments.task or tasks.values()
         models = {
             name: restorer
             for name, restorer in shipped.items()
-            if tasks[name] in (condition.task, "general")
+            if tasks[name] in (*wanted, "general")
         }
         shown = whole_images if condition.whole else images
         scores = Scores(condition, shown, models | others)
@@ -123,8 +124,8 @@ def main() -> None:
             record |= {"psnr_db": mean, "gain_db": gain, "low": low, "high": high}
             worst = float(gains.min())
             records.append({**record, "worst_db": worst, "seconds": seconds})
-            cells = f"{mean:.2f}", f"{gain:+.2f}", f"{low:+.2f} to {high:+.2f}", f"{worst:+.2f}"
-            cells = (*cells, f"{seconds:.3f}")
+            interval = f"{low:+.2f} to {high:+.2f}"
+            cells = f"{mean:.2f}", f"{gain:+.2f}", interval, f"{worst:+.2f}", f"{seconds:.3f}"
             table.add_row(condition.task, condition.name, name, *cells)
         if arguments.worst is not None:
             for name, (_, picture) in scores.worst.items():

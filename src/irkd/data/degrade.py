@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irkd.data.procedural import encode_srgb
+from irkd.data.seeds import log_uniform
 from irkd.errors import IrkdError
 from irkd.registry import suggestion
 
@@ -170,7 +171,7 @@ def draw_blur_kernel(rng: np.random.Generator, longest: float = 31) -> Floats:
     longest: pixels that a straight motion covers at most (a shaken one 4 less), from 7 to 31.
     """
     if rng.random() < 0.35:
-        return _line_kernel(_log_uniform(rng, 3, longest), float(rng.uniform(0, 180)))
+        return _line_kernel(log_uniform(rng, 3, longest), float(rng.uniform(0, 180)))
     return _trajectory_kernel(rng, longest - 4)
 
 
@@ -315,7 +316,7 @@ def _trajectory_kernel(rng: np.random.Generator, widest: float) -> Floats:
         path[step] = position
     low, high = path.min(0), path.max(0)
     path = (path - (low + high) / 2) / max(float((high - low).max()), 1e-6)
-    path *= _log_uniform(rng, 2, widest)
+    path *= log_uniform(rng, 2, widest)
     kernel = np.zeros((31, 31), np.float32)
     corner = np.floor(path).astype(int)
     share = path - corner
@@ -324,10 +325,6 @@ def _trajectory_kernel(rng: np.random.Generator, widest: float) -> Floats:
             weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
             np.add.at(kernel, (corner[:, 1] + dy + 15, corner[:, 0] + dx + 15), weight)
     return kernel / kernel.sum()
-
-
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def decode_srgb(image: Floats) -> Floats:

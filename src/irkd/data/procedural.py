@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from irkd.data.seeds import PROCEDURAL, SCENES, STREETS, SURFACES, generator
+from irkd.data.seeds import PROCEDURAL, SCENES, STREETS, SURFACES, generator, log_uniform
 from irkd.data.structures import Bars, draw_bars, outlines
 from irkd.data.textures import detailed_texture, plain_texture, relief
 
@@ -110,7 +110,7 @@ class _Scene:
     @classmethod
     def draw_parameters(cls, rng: np.random.Generator, style: Style) -> _Scene:
         plain = style == "plain"
-        smallest = float(np.exp(rng.uniform(np.log(3 if plain else 1.5), np.log(30))))
+        smallest = log_uniform(rng, 3 if plain else 1.5, 30)
         sky = rng.random() < 0.3
         return cls(
             style=style,
@@ -335,7 +335,7 @@ def _depth_of_field(
 
 
 def _pale(rng: np.random.Generator, srgb: Floats) -> Floats:
-    """A fifth of images without black: overexposed, faded or in flat light, which is not haze."""
+    """A fifth of images with less contrast, black most of all: faded or in flat light, not haze."""
     if rng.random() >= 0.2:
         return srgb
     black, white = rng.uniform(0, 0.35), rng.uniform(0.8, 1.0)

@@ -22,3 +22,8 @@ def generator(stream: int, *numbers: int) -> np.random.Generator:
     PCG64 seeded through SeedSequence: the same draws on every platform, in every process.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((stream, *numbers))))
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A positive number whose logarithm is uniform between those of `low` and `high`."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))

@@ -1,8 +1,8 @@
 """Long straight shapes of procedural images: poles, wires, railings, windows, edges of metal.
 
-Without them a network that removes rain takes every bright straight thing for a streak: it had seen
-no other. They come alone, in parallel rows or in grids, mostly upright or level, some with a bright
-line along them, as round metal has.
+Without them networks that remove rain took bright straight things in photographs for streaks
+(docs/data.md). They come alone, in parallel rows or in grids, mostly upright or level, some with a
+bright line along them, as round metal has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from irkd.data.seeds import log_uniform
 
 Floats = NDArray[Any]  # float64
 
@@ -43,8 +45,9 @@ def draw_bars(rng: np.random.Generator, height: int, width: int) -> Bars:
 def _row(rng: np.random.Generator, height: int, width: int) -> list[list[float]]:
     """x, y, length, width, turn, lightness, place of one bar or of some side by side."""
     small = rng.random() < 0.4
-    length = _log_uniform(rng, 8, 60) if small else _log_uniform(rng, 40, 1.5 * max(height, width))
-    thick = _log_uniform(rng, 0.7, 4) if small else _log_uniform(rng, 0.8, 14)
+    longest = max(40, 1.5 * max(height, width))
+    length = log_uniform(rng, 8, 60) if small else log_uniform(rng, 40, longest)
+    thick = log_uniform(rng, 0.7, 4) if small else log_uniform(rng, 0.8, 14)
     thick = min(thick, length / 4)
     upright = rng.random() < 0.6
     turn = rng.integers(2) * np.pi / 2 + rng.normal(0, 0.12) if upright else rng.uniform(0, np.pi)
@@ -71,7 +74,7 @@ def _grid(rng: np.random.Generator, height: int, width: int) -> list[list[float]
     x, y, place = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.4, 1)
     turn = rng.normal(0, 0.1)
     lightness = rng.uniform(70, 99) if rng.random() < 0.7 else rng.uniform(3, 70)
-    thick = _log_uniform(rng, 0.7, 5)
+    thick = log_uniform(rng, 0.7, 5)
     numbers = rng.integers(2, 8, 2)
     gaps = thick * np.exp(rng.uniform(np.log(3), np.log(12), 2))
     sides = (numbers - 1) * gaps + thick
@@ -97,7 +100,3 @@ def outlines(bars: Bars, vertices: int) -> Floats:
     cos, sin = np.cos(bars.turn)[:, None], np.sin(bars.turn)[:, None]
     points = np.stack((cos * along - sin * across, sin * along + cos * across), -1)
     return points + bars.centre[:, None]
-
-
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(max(low, high)))))

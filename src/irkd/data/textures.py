@@ -9,6 +9,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from irkd.data.seeds import log_uniform
+
 Floats = NDArray[Any]  # float32
 Labels = NDArray[np.int32]
 
@@ -125,7 +127,7 @@ def _detailed_tiles(rng: np.random.Generator) -> list[tuple[float, Floats]]:
     """How often a pattern is used, and the pattern, of zero mean and unit deviation."""
     line = np.arange(_TILE) * (2 * np.pi * int(rng.integers(8, 32)) / _TILE)
     wave = np.broadcast_to(np.sin(line), (_TILE, _TILE))
-    stretch = float(np.exp(rng.uniform(np.log(3), np.log(14))))
+    stretch = log_uniform(rng, 3, 14)
     ridges = 1 - np.abs(_unit(_coloured_noise(rng, rng.uniform(0.9, 1.6)))) ** 0.7
     patterns = [
         *((0.12, _tailed(rng, rng.uniform(0.4, 1.7), rng.uniform(0.7, 1.8))) for _ in range(3)),
