@@ -28,9 +28,9 @@ def open_pairs(
     """The pairs of `data`.
 
     Args:
-        data: a folder, or one of the built-in sets: "procedural", "scenes", "surfaces" and
-            "streets" (made by irkd, the latter three richer and slower to make), and "photographs"
-            (those inside scikit-image, for testing only).
+        data: a folder, or one of the built-in sets: "procedural", "scenes", "surfaces",
+            "streets" and "daylight" (made by irkd, all but the first richer and slower to make),
+            and "photographs" (those inside scikit-image, for testing only).
         task: what to restore; the built-in sets and folders of clean images are degraded for it.
         split: "train" or "test"; the two never share a procedural image.
         layout: how the folder is arranged, a name in `layouts.layouts()`, or "auto" to find out.
@@ -53,7 +53,7 @@ def open_pairs(
         if split == "train":
             raise IrkdError(
                 "the built-in photographs are for testing, never for training. "
-                "Train on 'procedural', 'scenes', 'surfaces', 'streets' or a folder."
+                f"Train on {', '.join(map(repr, STYLES))} or a folder."
             )
         return PhotographPairs(_needs_task(task, data))
     root = Path(data)

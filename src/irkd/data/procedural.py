@@ -8,10 +8,11 @@ arXiv 2504.10201). Different from both: the shapes are drawn into one label map,
 textures and depth are looked up from it, so that no photograph is needed and an image takes tens
 of milliseconds.
 
-In four styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
+In five styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
 textures, and what a lens and a developer do, measured to be closer to photographs (docs/data.md);
 `textured`, in which surfaces also have a relief as fine as the pixels, as grass, fur, snow and
-water have; `built`, detailed and with what people build, long and straight, some in pale light.
+water have; `built`, detailed and with what people build, long and straight, some in pale light;
+`lit`, built and every other one with shadows.
 """
 
 from __future__ import annotations
@@ -23,18 +24,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from irkd.data.seeds import PROCEDURAL, SCENES, STREETS, SURFACES, generator, log_uniform
+from irkd.data.seeds import (
+    DAYLIGHT,
+    PROCEDURAL,
+    SCENES,
+    STREETS,
+    SURFACES,
+    generator,
+    log_uniform,
+)
+from irkd.data.shadows import draw_shadows
 from irkd.data.structures import Bars, draw_bars, outlines
 from irkd.data.textures import detailed_texture, plain_texture, relief
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
-Style = Literal["plain", "detailed", "textured", "built"]
+Style = Literal["plain", "detailed", "textured", "built", "lit"]
 _STREAMS: dict[Style, int] = {
     "plain": PROCEDURAL,
     "detailed": SCENES,
     "textured": SURFACES,
     "built": STREETS,
+    "lit": DAYLIGHT,
 }
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
@@ -48,6 +59,7 @@ _TEXTURE: dict[Style, tuple[float, float]] = {
     "detailed": (2.5, 0.7),
     "textured": (2.5, 0.45),
     "built": (2.5, 0.7),
+    "lit": (2.5, 0.7),
 }
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -60,7 +72,8 @@ def procedural_image(
     Args:
         seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
-        style: "plain", or the slower and richer "detailed", "textured" and "built".
+        style: "plain", or the slower and richer "detailed", "textured", "built" and
+            "lit".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -72,17 +85,19 @@ def procedural_image(
     scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
-    if style == "built":
+    if style in ("built", "lit"):
         leaves = _with_bars(leaves, draw_bars(rng, height, width))
     labels = _rasterise(rng, scene, leaves, canvas)
     linear = _paint(rng, scene, leaves, labels)
     depth = _shrink(leaves.depth[labels])
     linear = _light(rng, _shrink(linear))
+    if style == "lit" and rng.random() < 0.5:
+        linear = linear * draw_shadows(rng, depth)
     if style == "textured":
         linear = linear * relief(rng, labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius))
     linear = _depth_of_field(rng, scene, linear, depth)
     srgb = encode_srgb(np.clip(linear, 0, 1))
-    if style == "built":
+    if style in ("built", "lit"):
         srgb = _pale(rng, srgb)
     if style != "plain":
         srgb = np.clip(_developed(rng, srgb, style), 0, 1)

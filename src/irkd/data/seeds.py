@@ -14,6 +14,7 @@ SCENES = 6
 RAMP = 7
 SURFACES = 8
 STREETS = 9
+DAYLIGHT = 10
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

@@ -26,6 +26,7 @@ STYLES: dict[str, Style] = {
     "scenes": "detailed",
     "surfaces": "textured",
     "streets": "built",
+    "daylight": "lit",
 }
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}

@@ -28,8 +28,8 @@ class DataSection(Section):
     train: str = Field(
         "procedural",
         description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
-        " slower to make), `surfaces` (with finer texture yet) and `streets` (with long straight"
-        " things and pale light)",
+        " slower to make), `surfaces` (with finer texture yet), `streets` (with long straight"
+        " things and pale light) and `daylight` (with shadows as well)",
     )
     validation: str = Field(
         "auto",
