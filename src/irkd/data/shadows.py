@@ -70,6 +70,6 @@ def _gaps(rng: np.random.Generator, depth: Floats) -> Floats:
 def _from_outside(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     """1 in large places that something out of the picture shades: trees, houses, clouds."""
     cells = int(rng.integers(3, 12))
-    ground = rng.normal(0, 1, (cells, cells)).astype(np.float32)
+    ground: Floats = rng.normal(0, 1, (cells, cells)).astype(np.float32)
     ground = cv2.resize(ground, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
     return (ground > rng.normal(0.2, 0.6)).astype(np.float32)
