@@ -184,6 +184,7 @@ for name in "$@"; do
             taught general-teacher general-sixth general-seventh 0.34 40 1360 301 $daylight=0.004 \
                 --set specialists="$specialists" --set data.mixture="{$mixture}" \
                 --set data.saved=0.2 --set data.count=600 --set training.schedule=constant
+            # It was stopped at step 2,496, its rate near nothing.
             mixture='dehaze: 3.6, derain: 3.4, derain-heavy: 1.2, denoise: 3.5, general: 0.3'
             taught general-teacher general-seventh general 0.42 42 2700 311 $daylight=0.004 \
                 --set specialists="$specialists" --set data.mixture="{$mixture}" \

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -64,18 +65,30 @@ def test_a_good_photograph_stays_good(name: str) -> None:
     assert np.mean(unchanged) > 40.0, unchanged
 
 
-@pytest.mark.parametrize("name", ["deblur", "denoise", "derain", "general"])
-def test_no_whole_photograph_is_harmed_badly(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "worst"), [("deblur", 32), ("denoise", 32), ("derain", 40), ("general", 38)]
+)
+def test_no_whole_photograph_is_harmed_badly(name: str, worst: float) -> None:
     """A bright pole or fork anywhere can be taken for a streak; parts of photographs hide that."""
     restorer = Restorer(load_network(name))
-    pairs = open_pairs("photographs", task="denoise")
-    unchanged = []
-    for index in range(len(pairs)):
-        reference = pairs.load(index).reference
-        clean = quantized(restorer(reference.astype(np.float32) / 255))
-        unchanged.append(min(psnr(clean, reference), 60.0))
-    assert min(unchanged) > 32.0, unchanged
+    unchanged = [
+        min(psnr(quantized(restorer(reference.astype(np.float32) / 255)), reference), 60.0)
+        for reference in whole_photographs()
+    ]
+    assert min(unchanged) > worst, unchanged
     assert np.mean(unchanged) > 42.0, unchanged
+
+
+@pytest.mark.parametrize("name", ["derain", "general"])
+def test_no_whole_photograph_saved_as_jpeg_is_made_worse(name: str) -> None:
+    restorer = Restorer(load_network(name))
+    gains = []
+    for reference in whole_photographs():
+        encoded = cv2.imencode(".jpg", reference[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        degraded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+        restored = quantized(restorer(degraded.astype(np.float32) / 255))
+        gains.append(psnr(restored, reference) - psnr(degraded, reference))
+    assert min(gains) > -0.1, gains
 
 
 @pytest.mark.parametrize("name", ["general"])
@@ -87,6 +100,11 @@ def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
         restored = quantized(restorer(degraded.astype(np.float32) / 255))
         gains.append(psnr(restored, reference) - psnr(degraded, reference))
     assert np.mean(gains) > 0, gains
+
+
+def whole_photographs() -> Iterator[Image]:
+    pairs = open_pairs("photographs", task="denoise")
+    return (pairs.load(index).reference for index in range(len(pairs)))
 
 
 def photographs(task: str) -> Iterator[tuple[Image, Image]]:
