@@ -101,6 +101,7 @@ for name in "$@"; do
                 --set data.count=400
             ;;
         denoise)
+            # After derain, of which it learns to leave good images alone.
             train denoise-first --preset denoise
             after denoise-first denoise-second 0.3 45 4000 31 $adam=3e-4
             after denoise-second denoise-third 0.5 45 3000 32 $adam=3e-4
@@ -110,8 +111,12 @@ for name in "$@"; do
                 --set data.count=600
             after denoise-teacher-first denoise-teacher 0.4 46 650 71 $long=0.004 \
                 --set student.blocks="$deep" --set data.train=surfaces --set data.count=500
-            taught denoise-teacher denoise-third denoise 0.45 46 850 72 $long=0.004 \
+            taught denoise-teacher denoise-third denoise-fourth 0.45 46 850 72 $long=0.004 \
                 --set data.train=surfaces --set data.count=500
+            taught denoise-teacher denoise-fourth denoise-fifth 0.5 46 450 315 $daylight=0.003 \
+                --set specialists="{undamaged: $runs/derain-teacher}" \
+                --set training.lr=2e-4 --set training.average=0.99 --set data.count=200
+            between denoise-fourth denoise-fifth 0.5 denoise
             widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
             wavelet='{name: wavelet, reconstruction: 0, weight: 15}'
             ;;
