@@ -60,9 +60,9 @@ def test_light_stays_positive_and_its_exposure_makes_up_for_shadows():
         assert light.dtype == np.float32
         assert light.min() > 0
         means.append(light.mean())
-    # Without the longer exposure the mean would be at most 1 and often far below.
-    assert 0.6 < np.mean(means) <= 1
-    assert min(means) > 0.3
+    # Without the longer exposure the mean of these is 0.79, the least 0.34.
+    assert 0.85 < np.mean(means) <= 1
+    assert min(means) > 0.5
 
 
 def test_dark_places_are_about_as_common_as_in_photographs(monkeypatch):

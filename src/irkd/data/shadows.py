@@ -1,8 +1,8 @@
 """Shadows on a procedural scene: cast by nearer shapes, in the gaps between them, and from outside.
 
 Photographs have dark places nearly everywhere, which is how haze over them can be told (He et al.,
-"Single image haze removal using dark channel prior", CVPR 2009). Dead leaves have hardly any: the
-colour of each is as light as it happens to be drawn.
+"Single image haze removal using dark channel prior", CVPR 2009). Dead leaves have fewer: the colour
+of each is as light as it happens to be drawn.
 """
 
 from __future__ import annotations
