@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,10 +8,12 @@ from hypothesis.extra.numpy import arrays
 from inference_networks import Convolutions, Identity
 
 import irkd.inference.restorer as restorer_module
+from irkd.data.opening import open_pairs
 from irkd.errors import IrkdError
 from irkd.inference.memory import bytes_per_pixel
 from irkd.inference.restorer import Restorer
 from irkd.models.apply import apply_network
+from irkd.models.base import create_network
 from irkd.profiling.memory import available_bytes
 
 
@@ -181,3 +184,50 @@ def test_the_memory_probe_counts_live_tensors():
 
 def test_there_is_some_memory():
     assert 1 << 20 < available_bytes(torch.device("cpu")) < 1 << 50
+
+
+class Estimating(Convolutions):
+    """Adds the mean that it estimated to what it restores."""
+
+    estimate_side = 32
+
+    def __init__(self):
+        super().__init__()
+        self.estimated_from = []
+
+    def estimate(self, images):
+        self.estimated_from.append(images)
+        return images.mean()
+
+    def forward(self, images, known=None):
+        return super().forward(images) + (images.mean() if known is None else known)
+
+
+def test_what_is_estimated_of_an_image_holds_for_all_its_tiles():
+    network = Estimating().eval()
+    degraded = image(160, 112)
+    degraded[:, 64:] *= 0.3  # fewer edges, and darker
+    overlap = 4 * Convolutions.radius
+    tiled = Restorer(network, tile=80, overlap=overlap)(degraded)
+    whole = Restorer(network, tile="off")(degraded)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=2e-6)
+    assert [tuple(each.shape) for each in network.estimated_from] == [(1, 3, 32, 32)] * 2
+    assert network.estimated_from[0].mean() > 0.4  # of the left part
+
+
+def test_tiles_of_a_shaken_photograph_agree_as_their_own_estimates_would_not():
+    torch.manual_seed(3)
+    network = create_network(
+        "deconvunet", widths=[4, 6], blocks=[1, 1], kernels=[9], noises=[1e-2]
+    ).eval()
+    network.tail.bias.data[-4:] = 1.0  # the deconvolved image alone
+    photograph = open_pairs("photographs", task="denoise").load(5).reference
+    kernel = np.zeros((9, 9), np.float32)
+    cv2.line(kernel, (2, 5), (6, 3), 0.2)
+    degraded = cv2.filter2D(photograph[:320, :320], -1, kernel).astype(np.float32) / 255
+    whole = Restorer(network, tile="off")(degraded)
+    together = Restorer(network, tile=160, overlap=80)(degraded)
+    del network.estimate_side
+    apart = Restorer(network, tile=160, overlap=80)(degraded)
+    assert (together - whole).std() < (apart - whole).std() / 5
+    assert (together - whole).std() < (whole - degraded).std() / 20

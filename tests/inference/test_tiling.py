@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irkd.inference.restorer import Restorer
-from irkd.inference.tiling import plan_axis
+from irkd.inference.tiling import plan_axis, steepest_window
 from irkd.models.base import create_network
 
 
@@ -76,3 +76,23 @@ def test_a_network_states_what_its_tiles_share() -> None:
     assert Restorer(four_levels).overlap == 256
     assert Restorer(four_levels, overlap=32).overlap == 32
     assert Restorer(create_network("nafnet", width=8)).overlap == 64
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([8, 16, 33, 64]))
+def test_the_steepest_window_lies_inside_and_is_as_large_as_it_can(
+    height: int, width: int, side: int
+) -> None:
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    part = image[steepest_window(image, side)]
+    if max(height, width) <= side:
+        assert part.shape == image.shape
+    else:
+        assert part.shape == (min(height, side), min(width, side), 3)
+
+
+def test_the_steepest_window_is_where_the_edges_are() -> None:
+    image = np.full((600, 800, 3), 90, np.uint8)
+    image[380:520, 560:720] = np.random.default_rng(1).integers(0, 256, (140, 160, 3))
+    rows, columns = steepest_window(image, 256)
+    assert rows.start <= 380 < 520 <= rows.stop
+    assert columns.start <= 560 < 720 <= columns.stop

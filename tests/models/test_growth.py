@@ -75,3 +75,16 @@ def test_what_cannot_be_grown_or_should_not_is_refused(
 def test_networks_that_cannot_grow_have_no_such_option() -> None:
     with pytest.raises(IrkdError, match="grow"):
         create_network("nafnet", grow=True)
+
+
+def test_beside_deconvolutions_it_begins_as_the_network_without(
+    shallow: tuple[nn.Module, Path],
+) -> None:
+    network, path = shallow
+    options = {**DEEP, "kernels": (5, 9), "noises": (1e-2,)}
+    beside = create_network("deconvunet", **options)
+    load_weights(beside, path)
+    images = torch.rand(2, 3, 32, 24)
+    torch.testing.assert_close(beside(images), network(images), rtol=0, atol=1e-6)
+    with pytest.raises(IrkdError, match="does not fit"):
+        load_weights(create_network("deconvunet", **{**options, "grow": False}), path)

@@ -72,6 +72,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "resunet",
         {"img_channel": 1, "unshuffle": 1, "widths": [4, 6], "blocks": [1, 0]},
     ),
+    "deconvunet": (
+        "deconvunet",
+        {"widths": [4, 6], "blocks": [1, 1], "kernels": [5, 9], "noises": [1e-2, 1e-1]},
+    ),
+    "deconvunet_grey": (
+        "deconvunet",
+        {"img_channel": 1, "unshuffle": 1, "widths": [4, 6], "blocks": [1, 0], "kernels": [7]},
+    ),
     # Windows of 4 pixels, but 2 in the middle; 3 channels more than the image has.
     "uformer_small_images": (
         "uformer",

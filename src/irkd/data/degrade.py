@@ -314,9 +314,11 @@ def _trajectory_kernel(rng: np.random.Generator, widest: float) -> Floats:
         velocity = inertia * velocity + (1 - inertia) * 2 * shake[step] + 0.3 * shake[step]
         position = position + velocity
         path[step] = position
-    low, high = path.min(0), path.max(0)
-    path = (path - (low + high) / 2) / max(float((high - low).max()), 1e-6)
+    # Centred where the light's mean falls, so that blur moves nothing: an estimate of the kernel
+    # from the image cannot tell any other middle.
+    path = (path - path.mean(0)) / max(float(np.ptp(path, axis=0).max()), 1e-6)
     path *= log_uniform(rng, 2, widest)
+    path *= min(1.0, 14.99 / max(float(np.abs(path).max()), 1e-6))  # what the kernel has room for
     kernel = np.zeros((31, 31), np.float32)
     corner = np.floor(path).astype(int)
     share = path - corner

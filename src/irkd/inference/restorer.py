@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from irkd.errors import IrkdError
 from irkd.inference.memory import bytes_per_pixel, is_out_of_memory
 from irkd.inference.picture import to_float
-from irkd.inference.tiling import plan_axis
-from irkd.models.apply import apply_network
+from irkd.inference.tiling import plan_axis, steepest_window
+from irkd.models.apply import apply_network, to_range
 from irkd.profiling.memory import available_bytes
 
 DEFAULT_OVERLAP = 64
@@ -103,9 +103,10 @@ class Restorer:
         height, width = degraded.shape[:2]
         image = _pad_to_size(_pad_to_multiple(degraded, self._multiple), self._fixed)
         tile = self._first_tile(*image.shape[:2])
+        known = self._estimate(degraded)
         while True:
             with contextlib.suppress(_OutOfMemory):
-                restored = self._in_tiles(image, tile)
+                restored = self._in_tiles(image, tile, known)
                 break
             tile = self._smaller(tile, image)
         whole = tile[0] >= image.shape[0] and tile[1] >= image.shape[1]
@@ -155,14 +156,32 @@ class Restorer:
             )
         return side, side
 
-    def _in_tiles(self, image: NDArray[Any], tile: tuple[int, int]) -> NDArray[np.float32]:
+    def _estimate(self, image: NDArray[Any]) -> tuple[object, ...]:
+        """What a network estimates once for all tiles, from the part of the image that tells most.
+
+        Each tile's own estimate would differ a little, and show as a seam.
+        """
+        side: int | None = getattr(self.network, "estimate_side", None)
+        if side is None:
+            return ()
+        pixels = to_float(image[steepest_window(image, side)])
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        if self._grey:
+            images = images.mean(1, keepdim=True)
+        network: Any = self.network
+        with torch.inference_mode():
+            return (network.estimate(to_range(images.to(self.device), network.spec.value_range)),)
+
+    def _in_tiles(
+        self, image: NDArray[Any], tile: tuple[int, int], known: tuple[object, ...]
+    ) -> NDArray[np.float32]:
         """Restore H x W x 3 of any depth."""
         multiple = 1 if self._fixed else self._multiple
         rows = plan_axis(image.shape[0], tile[0], self.overlap, multiple)
         columns = plan_axis(image.shape[1], tile[1], self.overlap, multiple)
         count = len(rows.starts) * len(columns.starts)
         if count == 1:
-            restored = self._forward(image)
+            restored = self._forward(image, known)
             self._report(1.0)
             return restored
         restored = np.zeros(image.shape, np.float32)
@@ -171,7 +190,7 @@ class Restorer:
             below = slice(top, top + rows.tile)
             for left, column_weights in zip(columns.starts, columns.weights, strict=True):
                 beside = slice(left, left + columns.tile)
-                part = self._forward(image[below, beside])
+                part = self._forward(image[below, beside], known)
                 part *= row_weights[:, None, None] * column_weights[:, None]
                 restored[below, beside] += part
                 done += 1
@@ -182,14 +201,14 @@ class Restorer:
         if self.watch is not None:
             self.watch(share)
 
-    def _forward(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    def _forward(self, pixels: NDArray[Any], known: tuple[object, ...]) -> NDArray[np.float32]:
         """One pass through the network: H x W x 3 of any depth to H x W x 3 float32."""
         images = torch.from_numpy(np.ascontiguousarray(to_float(pixels)))
         images = images.permute(2, 0, 1)[None]
         try:
-            restored = self._infer(images, self._precision)
+            restored = self._infer(images, known, self._precision)
             if self._precision is not None and not torch.isfinite(restored).all():
-                restored = self._infer(images, None)
+                restored = self._infer(images, known, None)
         except Exception as error:
             if is_out_of_memory(error):
                 # A fresh exception: the old one's traceback holds the tensors of the failed pass.
@@ -202,17 +221,21 @@ class Restorer:
             )
         return restored[0].permute(1, 2, 0).contiguous().numpy()
 
-    def _infer(self, images: Tensor, precision: torch.dtype | None) -> Tensor:
+    def _infer(
+        self, images: Tensor, known: tuple[object, ...], precision: torch.dtype | None
+    ) -> Tensor:
         images = images.to(self.device)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, precision, enabled=precision is not None),
         ):
             if self._grey:
-                channels = [apply_network(self.network, images[:, c : c + 1]) for c in range(3)]
+                channels = [
+                    apply_network(self.network, images[:, c : c + 1], *known) for c in range(3)
+                ]
                 restored = torch.cat(channels, dim=1)
             else:
-                restored = apply_network(self.network, images)
+                restored = apply_network(self.network, images, *known)
             return restored.float().cpu()
 
     def _round_up(self, side: int) -> int:

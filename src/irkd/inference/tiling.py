@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 # Weights are multiples of this, so that products of a row's and a column's weight are exact in
 # float32 and the weights of a pixel sum to exactly one.
 _WEIGHT_STEP = 2.0**-12
+_EVERY = 4  # pixels between those that `steepest_window` looks at
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,32 @@ def _rise(pixels: NDArray[np.int_], centre: float, half_width: float) -> NDArray
     phase = np.clip(distance / half_width, -1, 1)
     rise = 0.5 + 0.5 * np.sin(np.pi / 2 * phase)
     return (np.round(rise / _WEIGHT_STEP) * _WEIGHT_STEP).astype(np.float32)
+
+
+def steepest_window(image: NDArray[Any], side: int) -> tuple[slice, slice]:
+    """The rows and columns, `side` each or all there are, where H x W x 3 has the most edges.
+
+    Found on every fourth pixel, at steps of an eighth of `side`, from differences of the colours.
+    """
+    if image.shape[0] <= side and image.shape[1] <= side:
+        return slice(None), slice(None)
+    few = image[::_EVERY, ::_EVERY].mean(2, dtype=np.float32)
+    steep = np.zeros((few.shape[0] + 1, few.shape[1] + 1))
+    steep[1:-1, 1:] += np.diff(few, axis=0) ** 2
+    steep[1:, 1:-1] += np.diff(few, axis=1) ** 2
+    sums = steep.cumsum(0).cumsum(1)
+
+    def starts(length: int) -> list[int]:
+        step = max(side // 8, 1)
+        return [*range(0, max(length - side, 0), step), max(length - side, 0)]
+
+    def amount(top: int, left: int) -> float:
+        above, before = top // _EVERY, left // _EVERY
+        below = min(above + side // _EVERY, few.shape[0])
+        beyond = min(before + side // _EVERY, few.shape[1])
+        corners = sums[below, beyond] - sums[above, beyond] - sums[below, before]
+        return float(corners + sums[above, before])
+
+    places = itertools.product(starts(image.shape[0]), starts(image.shape[1]))
+    top, left = max(places, key=lambda place: amount(*place))
+    return slice(top, top + side), slice(left, left + side)

@@ -34,10 +34,13 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return images
 
 
-def apply_network(network: nn.Module, degraded: Tensor) -> Tensor:
-    """Restore [0, 1] images B x C x H x W of any size; the result is not clamped."""
+def apply_network(network: nn.Module, degraded: Tensor, *known: object) -> Tensor:
+    """Restore [0, 1] images B x C x H x W of any size; the result is not clamped.
+
+    `known`: what the network takes beside an image, such as an estimate from a larger part of it.
+    """
     height, width = degraded.shape[-2:]
     value_range: tuple[float, float] = network.spec.value_range  # type: ignore[union-attr, assignment]
     multiple: int = network.size_multiple  # type: ignore[assignment]
     padded = pad_to_multiple(to_range(degraded, value_range), multiple)
-    return from_range(network(padded), value_range)[..., :height, :width]
+    return from_range(network(padded, *known), value_range)[..., :height, :width]

@@ -79,7 +79,8 @@ class ResUNet(nn.Module):
     Any size is taken: the last row and column are repeated up to `size_multiple`.
     """
 
-    def __init__(self, spec: ResUNetSpec) -> None:
+    def __init__(self, spec: ResUNetSpec, *, added: int = 0, answers: int = 0) -> None:
+        """`added` images' channels stand beside the image's at the head, `answers` at the tail."""
         super().__init__()
         self.spec = spec
         self.in_channels = self.out_channels = spec.img_channel
@@ -88,14 +89,14 @@ class ResUNet(nn.Module):
         # What tiles should share: it looks far where haze or rain is dense. A dehazing network of 4
         # levels differed from the whole by 39 of 255 levels at 128 shared pixels, by 3 at 256.
         self.tile_overlap = 16 * self.size_multiple
-        channels = spec.img_channel * spec.unshuffle**2
+        pixels = spec.unshuffle**2
         pairs = list(zip(spec.widths, spec.widths[1:], strict=False))
 
         def stage(width: int, blocks: int) -> nn.Sequential:
             return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
 
         levels = list(zip(upper, spec.blocks, strict=False))
-        self.head = nn.Conv2d(channels, spec.widths[0], 3, padding=1)
+        self.head = nn.Conv2d((spec.img_channel + added) * pixels, spec.widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(stage(*level) for level in levels)
         self.downs = nn.ModuleList(nn.Conv2d(high, low, 2, 2) for high, low in pairs)
         self.middle = stage(lowest, spec.blocks[-1])
@@ -103,15 +104,23 @@ class ResUNet(nn.Module):
             nn.ConvTranspose2d(low, high, 2, 2) for high, low in reversed(pairs)
         )
         self.decoders = nn.ModuleList(stage(*level) for level in reversed(levels))
-        self.tail = nn.Conv2d(spec.widths[0], channels, 3, padding=1)
+        self.tail = nn.Conv2d(spec.widths[0], (spec.img_channel + answers) * pixels, 3, padding=1)
         for parameter in self.tail.parameters():
             parameter.data.mul_(_LAST_LAYER_SCALE)
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        multiple, side = self.size_multiple, self.spec.unshuffle
-        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        x = self.head(channels_last(F.pixel_unshuffle(padded, side)))
+        padded = self.padded(images)
+        return (padded + self.answer(padded))[..., :height, :width]
+
+    def padded(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        missing = (0, -width % self.size_multiple, 0, -height % self.size_multiple)
+        return F.pad(images, missing, mode="replicate")
+
+    def answer(self, images: Tensor) -> Tensor:
+        """What is to be added to the image; sides are multiples of `size_multiple`."""
+        x = self.head(channels_last(F.pixel_unshuffle(images, self.spec.unshuffle)))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             x = encoder(x)
@@ -120,7 +129,7 @@ class ResUNet(nn.Module):
         x = self.middle(x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             x = decoder(up(x) + skips.pop())
-        return (padded + F.pixel_shuffle(self.tail(x), side))[..., :height, :width]
+        return F.pixel_shuffle(self.tail(x), self.spec.unshuffle)
 
     def taps(self) -> dict[str, Tap]:
         side, (*upper, lowest) = self.spec.unshuffle, self.spec.widths
@@ -140,6 +149,8 @@ def read_resunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | N
     head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
     if head is None or tail is None or head.ndim != 4 or "tail.bias" not in state_dict:
         return None
+    if head.shape[1] != tail.shape[0]:
+        return None  # images beside the image
     levels = len(children_of(state_dict, "downs."))
     downs = [state_dict.get(f"downs.{i}.weight") for i in range(levels)]
     stages = [f"encoders.{i}." for i in range(levels)] + ["middle."]

@@ -1,0 +1,168 @@
+"""A residual U-Net beside blind deconvolutions of its image: against the blur of a moved camera.
+
+The image's motion is estimated (`irkd.models.blind_deconvolution`: nothing there is learned), the
+image deconvolved by it in linear light, and the U-Net (`irkd.models.resunet`) sees the results as
+further channels. Per pixel it says how much of each to take, and what to add: where the estimate
+failed it leaves the image as it is. Networks that refine a deconvolution are Schuler et al., "A
+Machine Learning Approach for Non-blind Image Deconvolution", CVPR 2013, and "Learning to Deblur",
+IEEE TPAMI 2016. Different: several deconvolutions stand side by side, of kernels of several sizes
+and for several amounts of noise, since which of them holds is not known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from irkd.models.apply import from_range, to_range
+from irkd.models.base import Family
+from irkd.models.blind_deconvolution import deconvolve, estimate_kernel
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_resunet, read_resunet_spec
+
+Side = Annotated[int, Field(ge=3, le=127)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+# Of the square from which kernels are estimated for a whole image: more takes long, tells little.
+_ESTIMATE_SIDE = 512
+
+
+class DeconvUNetSpec(ResUNetSpec):
+    arch: Literal["deconvunet"] = "deconvunet"  # type: ignore[assignment]
+    kernels: tuple[Side, ...] = Field(
+        (13, 33), min_length=1, description="sides of the kernels that are estimated, odd"
+    )
+    noises: tuple[Ratio, ...] = Field(
+        (3e-3, 3e-2),
+        min_length=1,
+        description="of each deconvolution, against the image at a tenth of a cycle per pixel",
+    )
+
+    @field_validator("kernels")
+    @classmethod
+    def _have_a_middle(cls, sides: tuple[int, ...]) -> tuple[int, ...]:
+        if any(side % 2 == 0 for side in sides):
+            raise ValueError("kernels must have odd sides, so that they have a middle")
+        return sides
+
+
+class DeconvUNet(ResUNet):
+    """B x img_channel x H x W in the spec's value range to the same, not clamped.
+
+    `estimate` gives the kernels of whole images, which `forward` takes for parts of them; without,
+    it estimates them from what it is given. Nothing is differentiated through the deconvolutions.
+    """
+
+    spec: DeconvUNetSpec
+
+    def __init__(self, spec: DeconvUNetSpec) -> None:
+        count = len(spec.kernels) * len(spec.noises)
+        super().__init__(spec, added=count * spec.img_channel, answers=count)
+        self.estimate_side = _ESTIMATE_SIDE
+
+    @torch.no_grad()
+    def estimate(self, images: Tensor) -> list[Tensor]:
+        """The kernels, B x side x side each, that blurred B x img_channel x H x W."""
+        with _without_autocast(images):
+            light = _linear(from_range(_precise(images), self.spec.value_range)).mean(1)
+            return [estimate_kernel(light, side) for side in self.spec.kernels]
+
+    def forward(self, images: Tensor, kernels: list[Tensor] | None = None) -> Tensor:
+        height, width = images.shape[-2:]
+        padded = self.padded(images)
+        sharp = self._deconvolved(padded, self.estimate(images) if kernels is None else kernels)
+        answer = self.answer(torch.cat([padded, *sharp], 1))
+        channels = self.spec.img_channel
+        restored = padded + answer[:, :channels]
+        for index, each in enumerate(sharp):
+            share = answer[:, channels + index, None]
+            restored = restored + share * (each - padded)
+        return restored[..., :height, :width]
+
+    @torch.no_grad()
+    def _deconvolved(self, images: Tensor, kernels: list[Tensor]) -> list[Tensor]:
+        with _without_autocast(images):
+            linear = _linear(from_range(_precise(images), self.spec.value_range))
+            sharp = deconvolve(linear, kernels, self.spec.noises)
+            return [
+                to_range(_encoded(each), self.spec.value_range).to(images.dtype) for each in sharp
+            ]
+
+
+def _without_autocast(images: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Spectra need more than half precision."""
+    kind = images.device.type
+    if torch.amp.autocast_mode.is_autocast_available(kind):
+        return torch.autocast(kind, enabled=False)
+    return contextlib.nullcontext()
+
+
+def _precise(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float64 else images.float()
+
+
+def _linear(images: Tensor) -> Tensor:
+    """Linear light of sRGB values in [0, 1]; what lies outside is cut."""
+    images = images.clamp(0, 1)
+    return torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+
+
+def _encoded(linear: Tensor) -> Tensor:
+    linear = linear.clamp(0, 1)
+    # The smaller branch's root has no slope at 0, which never counts: nothing is differentiated.
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def read_deconvunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
+    """The options that the weights imply; None for weights of another family.
+
+    The weights do not tell the kernels' sides and the noises, only their number: the usual ones are
+    taken where it fits.
+    """
+    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
+    if head is None or tail is None or head.ndim != 4 or head.shape[1] == tail.shape[0]:
+        return None
+    defaults = DeconvUNetSpec()
+    count = len(defaults.kernels) * len(defaults.noises)
+    for channels in (3, 1):
+        for side in (4, 2, 1):
+            pixels = side * side
+            if (head.shape[1], tail.shape[0]) == (
+                channels * (1 + count) * pixels,
+                (channels + count) * pixels,
+            ):
+                alone = {**state_dict, "head.weight": head[:, : channels * pixels]}
+                alone["tail.weight"] = tail[: channels * pixels]
+                found = read_resunet_spec(alone)
+                return found and {**found, "img_channel": channels, "unshuffle": side}
+    return None
+
+
+def grow_deconvunet(
+    state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """As `grow_resunet`; of a residual U-Net's weights, too: deconvolutions count nothing yet."""
+    grown = grow_resunet(state_dict, fresh)
+    for key, dim in (("head.weight", 1), ("tail.weight", 0), ("tail.bias", 0)):
+        given, wanted = grown.get(key), fresh[key]
+        if given is None or given.ndim != wanted.ndim or given.shape[dim] >= wanted.shape[dim]:
+            continue
+        missing = list(given.shape)
+        missing[dim] = wanted.shape[dim] - given.shape[dim]
+        grown[key] = torch.cat([given, given.new_zeros(missing)], dim)
+    return grown
+
+
+FAMILIES = (
+    Family(
+        "deconvunet",
+        "Residual U-Net beside deconvolutions",
+        DeconvUNetSpec,
+        DeconvUNet,
+        read_deconvunet_spec,
+        grow=grow_deconvunet,
+    ),
+)
