@@ -91,7 +91,15 @@ def as_jpeg(image: Floats, rng: np.random.Generator, *, quality: int) -> Floats:
 
 
 def shake(image: Floats, rng: np.random.Generator, *, low: int, high: int) -> Floats:
-    """A random walk's point spread function, `low` to `high` pixels wide, in linear light.
+    """Blur by `shake_kernel`, in linear light."""
+    kernel = shake_kernel(rng, low=low, high=high)
+    return encode_srgb(
+        cv2.filter2D(decode_srgb(image), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    )
+
+
+def shake_kernel(rng: np.random.Generator, *, low: int, high: int) -> Floats:
+    """A random walk's point spread function, `low` to `high` pixels wide, of odd sides.
 
     Drawn at a higher resolution and averaged, by other rules than irkd's own generator.
     """
@@ -103,11 +111,8 @@ def shake(image: Floats, rng: np.random.Generator, *, low: int, high: int) -> Fl
     fine = np.zeros((side * 4, side * 4), np.float32)
     points = np.rint((path + side / 2) * 4 * 16).astype(np.int32)[None]
     cv2.polylines(fine, [points], False, 1.0, 3, cv2.LINE_8, 4)
-    kernel = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
-    kernel /= kernel.sum()
-    return encode_srgb(
-        cv2.filter2D(decode_srgb(image), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-    )
+    kernel: Floats = cv2.resize(fine, (side, side), interpolation=cv2.INTER_AREA)
+    return kernel / kernel.sum()
 
 
 def light_rain(image: Floats, rng: np.random.Generator) -> Floats:

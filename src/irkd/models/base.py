@@ -48,6 +48,10 @@ class RestorationNetwork(Protocol):
     `size_multiple`: height and width must be multiples of it (callers pad; see `apply_network`).
     `taps()`: name to `Tap`, in the order in which the forward pass reaches them. Names are
     `encoder_level1..n`, `middle`, `decoder_leveln..1`, `refinement`.
+
+    Two that a network may have: `tile_overlap`, the pixels that tiles should share; `estimate_side`
+    with `estimate(images)`, which finds out of at most so many pixels each way of an image what
+    `forward(images, estimate)` then uses for all its tiles.
     """
 
     spec: NetworkSpec
