@@ -93,6 +93,22 @@ def test_blur_neither_darkens_nor_touches_a_flat_image():
         assert np.abs(degrade(flat, "deblur", generator(0, number)).astype(int) - 77).max() <= 1
 
 
+def test_noisy_blur_is_a_little_noisy() -> None:
+    flat = np.full((64, 64, 3), 120, np.uint8)
+    deviations = [degrade(flat, "deblur-noisy", generator(0, n)).std() for n in range(60)]
+    assert min(deviations) < 1.2
+    assert 3 < max(deviations) < 9
+
+
+def test_blur_moves_nothing() -> None:
+    """The light of a point stays around the point."""
+    for seed in range(200):
+        kernel = draw_blur_kernel(np.random.default_rng(seed))
+        for axis in (0, 1):
+            places = np.arange(kernel.shape[axis]) - kernel.shape[axis] // 2
+            assert abs(float((kernel.sum(1 - axis) * places).sum())) < 1e-3, seed
+
+
 def test_blur_averages_light_not_code_values():
     # Half black, half white under a wide blur: the mean of light 0.5 is code value 188, not 128.
     stripes = np.zeros((128, 128, 3), np.uint8)

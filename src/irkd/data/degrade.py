@@ -185,6 +185,16 @@ def mild_blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     return _blurred(image, draw_blur_kernel(rng, longest=12))
 
 
+def noisy_blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Motion blur, then the noise of a camera in fair light, which nothing has smoothed."""
+    linear = decode_srgb(blur(image, depth, rng))
+    log_shot = rng.uniform(np.log(2e-5), np.log(1e-3))
+    variance = np.exp(log_shot) * linear + np.exp(_log_read_noise(log_shot, rng))
+    deviation = np.sqrt(variance).astype(np.float32)
+    noisy = linear + deviation * rng.standard_normal(image.shape, np.float32)
+    return encode_srgb(np.clip(noisy, 0, 1))
+
+
 def _blurred(image: Floats, kernel: Floats) -> Floats:
     linear = decode_srgb(image)
     blurred = cv2.filter2D(linear, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT_101)
@@ -226,11 +236,18 @@ def draw_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Noise:
     if rng.random() < 0.6:
         sigma = np.float32(rng.uniform(0, 50) / 255)
         return Noise(rng.standard_normal(shape, np.float32), sigma, _NONE, _NONE)
-    # Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
     log_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
-    log_read = 2.18 * log_shot + 1.2 + rng.normal(0, 0.26)
+    log_read = _log_read_noise(log_shot, rng)
     white = rng.standard_normal(shape, np.float32)
     return Noise(white, None, np.float32(np.exp(log_shot)), np.float32(np.exp(log_read)))
+
+
+def _log_read_noise(log_shot: float, rng: np.random.Generator) -> float:
+    """The logarithms of the variances of read noise and, per light, shot noise in cameras.
+
+    Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
+    """
+    return float(2.18 * log_shot + 1.2 + rng.normal(0, 0.26))
 
 
 def noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
@@ -280,6 +297,7 @@ DEGRADATIONS: dict[str, Degradation] = {
     # Parts of a task, for `data.mixture`.
     "derain-heavy": heavy_rain,
     "deblur-mild": mild_blur,
+    "deblur-noisy": noisy_blur,
 }
 NEEDS_DEPTH = frozenset({"dehaze", "general"})
 _NO_DEPTH = np.zeros((1, 1), np.float32)
