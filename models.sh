@@ -41,7 +41,7 @@ deeper() {
 # taught TEACHER START RUN ...: the same for a student of TEACHER. Details of the teacher's output
 # (wavelets) count beside the references: the method that measured best.
 taught() {
-    network="arch: resunet, widths: $widths, blocks: $deep, weights: $runs/$1"
+    network="arch: $arch, widths: $widths, blocks: $deep, weights: $runs/$1"
     shift
     command=distill
     method=$wavelet
@@ -58,6 +58,7 @@ between() {
 }
 
 method=
+arch=resunet
 widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
 wavelet='{name: wavelet, reconstruction: 0, weight: 15}'
 # Options that end in a rate.
@@ -148,10 +149,26 @@ for name in "$@"; do
             blurs='{deblur-mild: 1.3, deblur: 1}'
             small="--set data.count=400 --set data.saved=0.08 --set training.batch_size=6
                 --set training.patch=112"
-            after deblur-teacher-first deblur-teacher 0.15 36 900 216 $streets=0.006 $small \
+            after deblur-teacher-first deblur-teacher-second 0.15 36 900 216 $streets=0.006 $small \
                 --set student.blocks="$deep" --set data.mixture="$blurs"
-            taught deblur-teacher deblur-second deblur 0.15 36 650 217 $streets=0.006 $small \
-                --set training.average=0.99 --set data.mixture="$blurs"
+            taught deblur-teacher-second deblur-second deblur-third 0.15 36 650 217 \
+                $streets=0.006 $small --set training.average=0.99 --set data.mixture="$blurs"
+            # From here on beside deconvolutions of the image.
+            arch=deconvunet
+            beside="--set student.arch=$arch --set student.grow=true --set data.saved=0.2
+                $daylight=0.006"
+            blurs='{deblur-mild: 1.2, deblur: 1}' noisy='{deblur-mild: 1.1, deblur: 1, deblur-noisy: 0.7}'
+            after deblur-third deblur-fourth 0.25 40 1100 402 $beside \
+                --set data.mixture="$blurs"
+            # Run with the first 252 of 1,100 steps of a cosine: the rate fell by an eighth.
+            after deblur-teacher-second deblur-teacher-third 0.25 40 252 401 $beside \
+                --set student.blocks="$deep" --set data.mixture="$blurs"
+            after deblur-teacher-third deblur-teacher 0.25 40 850 403 $beside \
+                --set student.blocks="$deep" --set data.mixture="$noisy" --set data.count=400
+            taught deblur-teacher deblur-fourth deblur 0.3 40 400 404 $beside \
+                --set specialists="{undamaged: $runs/derain-teacher}" \
+                --set data.mixture="$noisy" --set data.count=300 --set training.average=0.99
+            arch=resunet
             ;;
         general)
             # After derain, denoise and dehaze, whose runs it begins with and learns from.

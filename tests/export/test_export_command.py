@@ -87,3 +87,18 @@ def test_bad_input_is_one_message_and_no_file(
     assert run(*arguments) == 2
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [model]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "pt2"])
+def test_a_network_that_no_graph_can_hold_is_refused_with_the_way_out(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = create_network("deconvunet", widths=[4], blocks=[1])
+    save_network(tmp_path / "shake.safetensors", network, task="deblur")
+    monkeypatch.chdir(tmp_path)
+    assert run("shake.safetensors", "--to", kind) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Fourier transforms have lengths that go by the image's" in said
+    assert "Export it as safetensors instead." in said
+    assert [path.name for path in tmp_path.iterdir()] == ["shake.safetensors"]
+    assert run("shake.safetensors", "--to", "safetensors", "--precision", "fp16") == 0

@@ -38,6 +38,9 @@ def trace(network: nn.Module, *, half: bool = False) -> ExportedProgram:
     Height and width are multiples of the network's `size_multiple`; the graph does not pad.
     Raises IrkdError for a network whose computation depends on sizes in a way no graph can hold.
     """
+    stated: str | None = getattr(network, "no_graph", None)
+    if stated is not None:
+        raise _not_traceable(network, stated)
     module = HalfInside(network) if half else _Plain(network)
     multiple: int = network.size_multiple  # type: ignore[assignment]
     height, width = Dim("height", min=1), Dim("width", min=1)
@@ -52,11 +55,14 @@ def trace(network: nn.Module, *, half: bool = False) -> ExportedProgram:
                 module.eval(), (images,), dynamic_shapes={"degraded": sizes}, strict=False
             )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise IrkdError(
-            f"{type(network).__name__} cannot be traced for all image sizes: {reason}\n"
-            "Export it as safetensors instead."
-        ) from error
+        raise _not_traceable(network, str(error).strip().splitlines()[0]) from error
+
+
+def _not_traceable(network: nn.Module, reason: str) -> IrkdError:
+    return IrkdError(
+        f"{type(network).__name__} cannot be traced for all image sizes: {reason}\n"
+        "Export it as safetensors instead."
+    )
 
 
 class _Plain(nn.Module):

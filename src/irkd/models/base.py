@@ -49,9 +49,9 @@ class RestorationNetwork(Protocol):
     `taps()`: name to `Tap`, in the order in which the forward pass reaches them. Names are
     `encoder_level1..n`, `middle`, `decoder_leveln..1`, `refinement`.
 
-    Two that a network may have: `tile_overlap`, the pixels that tiles should share; `estimate_side`
+    What a network may have: `tile_overlap`, the pixels that tiles should share; `estimate_side`
     with `estimate(images)`, which finds out of at most so many pixels each way of an image what
-    `forward(images, estimate)` then uses for all its tiles.
+    `forward(images, estimate)` then uses for all its tiles; `no_graph`, why it cannot be exported.
     """
 
     spec: NetworkSpec

@@ -57,6 +57,7 @@ class DeconvUNet(ResUNet):
     """
 
     spec: DeconvUNetSpec
+    no_graph = "its Fourier transforms have lengths that go by the image's."
 
     def __init__(self, spec: DeconvUNetSpec) -> None:
         count = len(spec.kernels) * len(spec.noises)
