@@ -13,7 +13,9 @@ from irkd.models.blind_deconvolution import (
     centre_of_mass,
     deconvolve,
     estimate_kernel,
+    misfit,
     tapered,
+    trust,
 )
 
 
@@ -149,3 +151,28 @@ def test_each_image_of_a_batch_has_its_own_kernel() -> None:
     together = estimate_kernel(given.mean(1).double(), 13)
     alone = torch.cat([estimate_kernel(each[None].mean(1).double(), 13) for each in given])
     torch.testing.assert_close(together, alone, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("side", [13, 33])
+def test_what_a_sharp_photograph_seems_to_be_blurred_by_is_not_trusted(side: int) -> None:
+    for index in range(3):
+        light = photograph(index).mean(1)
+        assert float(trust(estimate_kernel(light, side), light)) < 0.1, index
+
+
+@pytest.mark.parametrize("name", ["line", "corner"])
+def test_a_blurred_photographs_estimate_is_trusted(name: str) -> None:
+    for index in (0, 2, 5):
+        light = blurred(photograph(index), shake(name)).mean(1)
+        assert float(trust(estimate_kernel(light, 13), light)) > 0.9, index
+        assert float(trust(shake(name), light)) > 0.9, index
+
+
+def test_a_blur_that_the_image_cannot_have_is_not_trusted() -> None:
+    across = torch.zeros(1, 13, 13)
+    across[:, 6, 1:12] = 1 / 11
+    for index in range(3):
+        light = photograph(index).mean(1)
+        along = blurred(photograph(index), across.mT.contiguous()).mean(1)
+        assert float(trust(across, light)) == 0
+        assert float(misfit(across, along)) > 2 * float(misfit(across.mT, along))

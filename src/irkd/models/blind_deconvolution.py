@@ -26,6 +26,10 @@ _EDGE_DECAY = 1.1
 _SPLIT_RISE, _SPLIT_LAST = 2.83, 50  # of the half-quadratic splitting's weight
 _KERNEL_COST = 0.2  # against the mean power of the edges
 _KERNEL_FLOOR = 0.1  # of its largest value: less is noise
+# Where trust in a kernel begins to fall, and where nothing is left of it.
+_POINT = 0.14, 0.2  # sum of its squares: a sharp image's estimates have more
+_MISFIT = 0.35, 0.45  # of `misfit`
+_MISFIT_NOISE = 3e-2
 
 
 def estimate_kernel(linear: Tensor, side: int) -> Tensor:
@@ -144,6 +148,52 @@ def centre_of_mass(kernel: Tensor) -> tuple[Tensor, Tensor]:
     return (kernel.sum(2) * place).sum(1), (kernel.sum(1) * place).sum(1)
 
 
+def trust(kernel: Tensor, linear: Tensor) -> Tensor:
+    """How far to trust B x side x side as what blurred B x H x W, 0 to 1 each.
+
+    Not where it is near a point, as estimates for sharp images are: nothing is to be undone. And
+    not where the image has much that such a blur would have left nothing of.
+    """
+    sharp = _falling(kernel.square().sum((1, 2)), *_POINT)
+    return sharp * _falling(misfit(kernel, linear), *_MISFIT)
+
+
+def _falling(value: Tensor, begin: float, end: float) -> Tensor:
+    return ((end - value) / (end - begin)).clamp(0, 1)
+
+
+def misfit(kernel: Tensor, linear: Tensor) -> Tensor:
+    """The share, B, of the gradients' power in B x H x W that no image blurred by `kernel` has.
+
+    Of what is deconvolved and blurred again, what is missing.
+    """
+    margin = kernel.shape[-1]
+    padded = tapered(linear - linear.mean((1, 2), keepdim=True), margin)
+    height, width = size = padded.shape[-2:]
+    spectrum = torch.fft.rfft2(padded * _window(height, width, margin, padded))
+    power = _power(spectrum) * _squared_frequency(height, width, padded)
+    passed = _power(transfer(kernel, size))
+    noise = _MISFIT_NOISE * _falling_power(height, width, padded)
+    missing = (noise / (passed + noise)).square()
+    total = power.sum((1, 2))
+    return (power * missing).sum((1, 2)) / total.clamp(min=1e-12)
+
+
+def _squared_frequency(height: int, width: int, like: Tensor) -> Tensor:
+    """In cycles per pixel."""
+    real = {"dtype": like.dtype, "device": like.device}
+    across = torch.fft.rfftfreq(width, **real).square()
+    return across + torch.fft.fftfreq(height, **real).square()[:, None]
+
+
+def _falling_power(height: int, width: int, like: Tensor) -> Tensor:
+    """White noise against an image whose power falls with the square of the frequency.
+
+    1 at a tenth of a cycle per pixel.
+    """
+    return 100 * _squared_frequency(height, width, like) + 1e-3
+
+
 def transfer(kernel: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     """The Fourier transform, B x H x (W // 2 + 1), of kernels placed around the origin."""
     side = kernel.shape[-1]
@@ -231,7 +281,7 @@ def deconvolve(linear: Tensor, kernels: list[Tensor], noises: tuple[float, ...])
     like = {"dtype": linear.dtype, "device": linear.device}
     across = torch.fft.rfftfreq(size[1], **like)
     down = torch.fft.fftfreq(size[0], **like)[:, None]
-    falling = 100 * (across.square() + down.square()) + 1e-3
+    falling = _falling_power(size[0], size[1], padded)
     top, left = margin_of(height, margin), margin_of(width, margin)
     sharp = []
     for kernel in kernels:

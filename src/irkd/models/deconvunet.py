@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
-from irkd.models.blind_deconvolution import deconvolve, estimate_kernel
+from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, trust
 from irkd.models.resunet import ResUNet, ResUNetSpec, grow_resunet, read_resunet_spec
 
 Side = Annotated[int, Field(ge=3, le=127)]
@@ -49,6 +49,13 @@ class DeconvUNetSpec(ResUNetSpec):
         return sides
 
 
+class Estimate(NamedTuple):
+    """Of how images were blurred: kernels, B x side x side, and how far to trust each, B."""
+
+    kernel: Tensor
+    trust: Tensor
+
+
 class DeconvUNet(ResUNet):
     """B x img_channel x H x W in the spec's value range to the same, not clamped.
 
@@ -65,16 +72,17 @@ class DeconvUNet(ResUNet):
         self.estimate_side = _ESTIMATE_SIDE
 
     @torch.no_grad()
-    def estimate(self, images: Tensor) -> list[Tensor]:
-        """The kernels, B x side x side each, that blurred B x img_channel x H x W."""
+    def estimate(self, images: Tensor) -> list[Estimate]:
+        """What blurred B x img_channel x H x W, one for each of the spec's kernels."""
         with _without_autocast(images):
             light = _linear(from_range(_precise(images), self.spec.value_range)).mean(1)
-            return [estimate_kernel(light, side) for side in self.spec.kernels]
+            kernels = [estimate_kernel(light, side) for side in self.spec.kernels]
+            return [Estimate(kernel, trust(kernel, light)) for kernel in kernels]
 
-    def forward(self, images: Tensor, kernels: list[Tensor] | None = None) -> Tensor:
+    def forward(self, images: Tensor, known: list[Estimate] | None = None) -> Tensor:
         height, width = images.shape[-2:]
         padded = self.padded(images)
-        sharp = self._deconvolved(padded, self.estimate(images) if kernels is None else kernels)
+        sharp = self._deconvolved(padded, self.estimate(images) if known is None else known)
         answer = self.answer(torch.cat([padded, *sharp], 1))
         channels = self.spec.img_channel
         restored = padded + answer[:, :channels]
@@ -84,12 +92,16 @@ class DeconvUNet(ResUNet):
         return restored[..., :height, :width]
 
     @torch.no_grad()
-    def _deconvolved(self, images: Tensor, kernels: list[Tensor]) -> list[Tensor]:
+    def _deconvolved(self, images: Tensor, known: list[Estimate]) -> list[Tensor]:
+        """The images as they are, the less the kernel is trusted."""
         with _without_autocast(images):
             linear = _linear(from_range(_precise(images), self.spec.value_range))
-            sharp = deconvolve(linear, kernels, self.spec.noises)
+            sharp = deconvolve(linear, [each.kernel for each in known], self.spec.noises)
+            sharp = [to_range(_encoded(each), self.spec.value_range) for each in sharp]
+            trusts = [each.trust for each in known for _ in self.spec.noises]
             return [
-                to_range(_encoded(each), self.spec.value_range).to(images.dtype) for each in sharp
+                torch.lerp(images.to(each), each, share[:, None, None, None]).to(images.dtype)
+                for each, share in zip(sharp, trusts, strict=True)
             ]
 
 
