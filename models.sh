@@ -134,9 +134,16 @@ for name in "$@"; do
             taught dehaze-teacher dehaze-fourth dehaze-fifth 0.35 43 1100 313 $daylight=0.003 \
                 --set specialists="{undamaged: $runs/derain-teacher}" \
                 --set training.lr=2e-4 --set data.saved=0.25 --set data.count=400
-            between dehaze-fourth dehaze-fifth 0.5 dehaze
+            between dehaze-fourth dehaze-fifth 0.5 dehaze-sixth
+            taught dehaze-teacher dehaze-sixth dehaze-seventh 0.5 45 500 405 $daylight=0.003 \
+                --set specialists="{undamaged: $runs/derain-teacher}" --set data.saved=0.3 \
+                --set training.lr=2e-4 --set training.average=0.99 --set data.count=250
+            taught dehaze-teacher dehaze-seventh dehaze 0.5 45 650 406 $daylight=0.003 \
+                --set specialists="{undamaged: $runs/derain-teacher}" --set data.saved=0.3 \
+                --set training.lr=2e-4 --set training.average=0.99 --set data.count=250
             ;;
         deblur)
+            # After derain, of which it learns to leave good images alone.
             train deblur-first --preset deblur
             after deblur-first deblur-second 0.14 36 1700 25 --set training.matrix_lr=0.007 \
                 --set training.lr=3e-4 --set data.mixture='{deblur-mild: 1, deblur: 1}' \
@@ -163,11 +170,13 @@ for name in "$@"; do
             # Run with the first 252 of 1,100 steps of a cosine: the rate fell by an eighth.
             after deblur-teacher-second deblur-teacher-third 0.25 40 252 401 $beside \
                 --set student.blocks="$deep" --set data.mixture="$blurs"
+            # Stopped at step 742, its rate near nothing.
             after deblur-teacher-third deblur-teacher 0.25 40 850 403 $beside \
                 --set student.blocks="$deep" --set data.mixture="$noisy" --set data.count=400
-            taught deblur-teacher deblur-fourth deblur 0.3 40 400 404 $beside \
+            taught deblur-teacher deblur-fourth deblur 0.3 40 480 404 $beside \
                 --set specialists="{undamaged: $runs/derain-teacher}" \
-                --set data.mixture="$noisy" --set data.count=300 --set training.average=0.99
+                --set data.mixture="$noisy" --set data.count=300 --set training.average=0.99 \
+                --set training.matrix_lr=0.004
             arch=resunet
             ;;
         general)

@@ -176,3 +176,10 @@ def test_a_blur_that_the_image_cannot_have_is_not_trusted() -> None:
         along = blurred(photograph(index), across.mT.contiguous()).mean(1)
         assert float(trust(across, light)) == 0
         assert float(misfit(across, along)) > 2 * float(misfit(across.mT, along))
+
+
+def test_a_smear_is_not_trusted() -> None:
+    smear = torch.full((1, 13, 13), 1 / 169)
+    light = blurred(photograph(0), smear).mean(1)
+    assert float(misfit(smear, light)) < 0.3
+    assert float(trust(smear, light)) == 0

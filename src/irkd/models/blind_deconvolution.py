@@ -28,6 +28,7 @@ _KERNEL_COST = 0.2  # against the mean power of the edges
 _KERNEL_FLOOR = 0.1  # of its largest value: less is noise
 # Where trust in a kernel begins to fall, and where nothing is left of it.
 _POINT = 0.14, 0.2  # sum of its squares: a sharp image's estimates have more
+_SMEAR = 0.0125, 0.0105  # the same sum: a camera's path does not fill so many pixels
 _MISFIT = 0.35, 0.45  # of `misfit`
 _MISFIT_NOISE = 3e-2
 
@@ -151,11 +152,13 @@ def centre_of_mass(kernel: Tensor) -> tuple[Tensor, Tensor]:
 def trust(kernel: Tensor, linear: Tensor) -> Tensor:
     """How far to trust B x side x side as what blurred B x H x W, 0 to 1 each.
 
-    Not where it is near a point, as estimates for sharp images are: nothing is to be undone. And
-    not where the image has much that such a blur would have left nothing of.
+    Not where it is near a point, as estimates for sharp images are: nothing is to be undone. Not
+    where it is spread over more than a path, as where no estimate was found. And not where the
+    image has much that such a blur would have left nothing of.
     """
-    sharp = _falling(kernel.square().sum((1, 2)), *_POINT)
-    return sharp * _falling(misfit(kernel, linear), *_MISFIT)
+    density = kernel.square().sum((1, 2))
+    path = _falling(density, *_POINT) * _falling(density, *_SMEAR)
+    return path * _falling(misfit(kernel, linear), *_MISFIT)
 
 
 def _falling(value: Tensor, begin: float, end: float) -> Tensor:
