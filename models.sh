@@ -135,10 +135,7 @@ for name in "$@"; do
                 --set specialists="{undamaged: $runs/derain-teacher}" \
                 --set training.lr=2e-4 --set data.saved=0.25 --set data.count=400
             between dehaze-fourth dehaze-fifth 0.5 dehaze-sixth
-            taught dehaze-teacher dehaze-sixth dehaze-seventh 0.5 45 500 405 $daylight=0.003 \
-                --set specialists="{undamaged: $runs/derain-teacher}" --set data.saved=0.3 \
-                --set training.lr=2e-4 --set training.average=0.99 --set data.count=250
-            taught dehaze-teacher dehaze-seventh dehaze 0.5 45 650 406 $daylight=0.003 \
+            taught dehaze-teacher dehaze-sixth dehaze 0.5 45 500 405 $daylight=0.003 \
                 --set specialists="{undamaged: $runs/derain-teacher}" --set data.saved=0.3 \
                 --set training.lr=2e-4 --set training.average=0.99 --set data.count=250
             ;;

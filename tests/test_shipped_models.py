@@ -21,8 +21,6 @@ from irkd.profiling.macs import count_macs
 
 SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
 MEASURED = ("general", "deblur", "dehaze", "denoise", "derain")
-# dB above the degraded photographs; the cards have the figures.
-LEAST_GAIN = {"deblur": 0.3}
 
 
 def test_there_are_models_for_the_demo_and_for_restore() -> None:
@@ -52,7 +50,7 @@ def test_every_model_improves_real_photographs(path: Path) -> None:
     for degraded, reference in photographs(read_metadata(path)["task"]):
         restored = quantized(restorer(degraded.astype(np.float32) / 255))
         gains.append(psnr(restored, reference) - psnr(degraded, reference))
-    assert np.mean(gains) > LEAST_GAIN.get(path.stem, 1.0), gains
+    assert np.mean(gains) > 1.0, gains
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -66,7 +64,8 @@ def test_a_good_photograph_stays_good(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "worst"), [("deblur", 32), ("denoise", 32), ("derain", 40), ("general", 38)]
+    ("name", "worst"),
+    [("deblur", 42), ("dehaze", 32), ("denoise", 32), ("derain", 40), ("general", 38)],
 )
 def test_no_whole_photograph_is_harmed_badly(name: str, worst: float) -> None:
     """A bright pole or fork anywhere can be taken for a streak; parts of photographs hide that."""
@@ -79,7 +78,7 @@ def test_no_whole_photograph_is_harmed_badly(name: str, worst: float) -> None:
     assert np.mean(unchanged) > 42.0, unchanged
 
 
-@pytest.mark.parametrize("name", ["derain", "general"])
+@pytest.mark.parametrize("name", ["deblur", "derain", "general"])
 def test_no_whole_photograph_saved_as_jpeg_is_made_worse(name: str) -> None:
     restorer = Restorer(load_network(name))
     gains = []
@@ -100,6 +99,19 @@ def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
         restored = quantized(restorer(degraded.astype(np.float32) / 255))
         gains.append(psnr(restored, reference) - psnr(degraded, reference))
     assert np.mean(gains) > 0, gains
+
+
+def test_a_shaken_photograph_comes_back_sharper() -> None:
+    """By a path that is neither a line nor a walk. A network without deconvolutions gained 0.6 dB."""
+    kernel = np.zeros((25, 25), np.float32)
+    path = np.array([[5, 8], [8, 14], [14, 15], [19, 11]], np.int32)
+    cv2.polylines(kernel, [path], False, 1.0, lineType=cv2.LINE_AA)
+    reference = next(whole_photographs())
+    linear = (reference.astype(np.float32) / 255) ** 2.2
+    blurred = cv2.filter2D(linear, -1, kernel / kernel.sum()).clip(0, 1) ** (1 / 2.2)
+    degraded = np.rint(blurred * 255).astype(np.uint8)
+    restored = quantized(Restorer(load_network("deblur"))(degraded.astype(np.float32) / 255))
+    assert psnr(restored, reference) - psnr(degraded, reference) > 2.5
 
 
 def whole_photographs() -> Iterator[Image]:
