@@ -102,7 +102,7 @@ def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
 
 
 def test_a_shaken_photograph_comes_back_sharper() -> None:
-    """By a path that is neither a line nor a walk. A network without deconvolutions gained 0.6 dB."""
+    """By a path that is no line and no walk. A network without deconvolutions gained 0.6 dB."""
     kernel = np.zeros((25, 25), np.float32)
     path = np.array([[5, 8], [8, 14], [14, 15], [19, 11]], np.int32)
     cv2.polylines(kernel, [path], False, 1.0, lineType=cv2.LINE_AA)

@@ -117,20 +117,23 @@ def test_the_generator_steps_after_every_so_many_steps_of_the_student(monkeypatc
 @pytest.mark.parametrize("task", ["derain", "deblur", "dehaze", "denoise", "general", "jpeg"])
 def test_every_generated_pixel_is_reached_by_the_loss(task: str) -> None:
     """Trap O: nothing in the generator's path ends a gradient, also where images are saturated."""
-    student, teacher = network("nafnet", 1), network("nafnet", 2)
-    method = _for_task(task, size=48)
+    teacher, method = network("nafnet", 2), _for_task(task, size=48)
     with torch.no_grad():
         method.generator.body[-1].weight.mul_(4)
     values: list[Tensor] = []
     method.generator.register_forward_hook(lambda _m, _i, output: values.append(output))
-    interlude = _interlude(Bench(student, teacher, method), 2)
     made, clean = method.generate(2, 0, GENERATORS)
-    loss = method.adversarial_loss(interlude, made, clean)
-    (gradient,) = torch.autograd.grad(loss, values[0])
     assert values[0].min() < 0.02
     assert values[0].max() > 0.98
-    assert gradient.isfinite().all()
-    assert (gradient != 0).all()
+    reached = torch.zeros_like(values[0], dtype=torch.bool)
+    for seed in (1, 3):  # Sums of one loss can cancel at a pixel; a path that ends gives 0 to both.
+        interlude = _interlude(Bench(network("nafnet", seed), teacher, method), 2)
+        loss = method.adversarial_loss(interlude, made, clean)
+        (gradient,) = torch.autograd.grad(loss, values[0], retain_graph=True)
+        assert gradient.isfinite().all()
+        assert (gradient != 0).float().mean() > 0.99
+        reached |= gradient != 0
+    assert reached.all()
 
 
 def test_samples_stay_apart_over_fifty_rounds() -> None:
