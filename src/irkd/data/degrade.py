@@ -243,7 +243,7 @@ def draw_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Noise:
 
 
 def _log_read_noise(log_shot: float, rng: np.random.Generator) -> float:
-    """The logarithms of the variances of read noise and, per light, shot noise in cameras.
+    """The logarithm of read noise's variance in a camera whose shot noise has `log_shot` per light.
 
     Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
     """
