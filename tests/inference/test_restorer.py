@@ -215,6 +215,41 @@ def test_what_is_estimated_of_an_image_holds_for_all_its_tiles():
     assert network.estimated_from[0].mean() > 0.4  # of the left part
 
 
+class Overlooking(Estimating):
+    estimate_side = None
+    overview_side = 40
+
+    def estimate(self, images, shrunk):
+        assert shrunk == pytest.approx(4)
+        return super().estimate(images)
+
+
+def test_what_is_told_of_a_whole_image_in_small_holds_for_all_its_tiles():
+    network = Overlooking().eval()
+    degraded = image(160, 112)
+    degraded[:, 64:] *= 0.3
+    tiled = Restorer(network, tile=80, overlap=4 * Convolutions.radius)(degraded)
+    whole = Restorer(network, tile="off")(degraded)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=2e-6)
+    assert [tuple(each.shape) for each in network.estimated_from] == [(1, 3, 40, 28)] * 2
+    assert float(network.estimated_from[0].mean()) == pytest.approx(degraded.mean(), abs=0.01)
+
+
+def test_tiles_of_a_hazy_photograph_agree_as_their_own_estimates_would_not():
+    network = create_network("dehazeunet", widths=[4, 6], blocks=[1, 1]).eval()
+    for parameter in network.tail.parameters():
+        parameter.data.zero_()
+    network.tail.bias.data[-8:-4] = 1.0  # the dehazed image alone
+    photograph = open_pairs("photographs", task="denoise").load(0).reference
+    degraded = photograph[:576, :576].astype(np.float32) / 255 * 0.5 + 0.4
+    whole = Restorer(network, tile="off")(degraded)
+    together = Restorer(network, tile=384, overlap=192)(degraded)
+    del network.overview_side
+    apart = Restorer(network, tile=384, overlap=192)(degraded)
+    assert np.abs(together - whole).max() < 2e-3
+    assert np.abs(apart - whole).max() > 2e-2
+
+
 @pytest.mark.parametrize("index", [0, 2])
 def test_tiles_of_a_shaken_photograph_agree_as_their_own_estimates_would_not(index):
     network = create_network(

@@ -77,14 +77,18 @@ def test_networks_that_cannot_grow_have_no_such_option() -> None:
         create_network("nafnet", grow=True)
 
 
-def test_beside_deconvolutions_it_begins_as_the_network_without(
-    shallow: tuple[nn.Module, Path],
+@pytest.mark.parametrize(
+    ("arch", "more"),
+    [("deconvunet", {"kernels": (5, 9), "noises": (1e-2,)}), ("dehazeunet", {})],
+)
+def test_beside_further_images_it_begins_as_the_network_without(
+    arch: str, more: dict[str, object], shallow: tuple[nn.Module, Path]
 ) -> None:
     network, path = shallow
-    options = {**DEEP, "kernels": (5, 9), "noises": (1e-2,)}
-    beside = create_network("deconvunet", **options)
+    options = {**DEEP, **more}
+    beside = create_network(arch, **options)
     load_weights(beside, path)
     images = torch.rand(2, 3, 32, 24)
     torch.testing.assert_close(beside(images), network(images), rtol=0, atol=1e-6)
     with pytest.raises(IrkdError, match="does not fit"):
-        load_weights(create_network("deconvunet", **{**options, "grow": False}), path)
+        load_weights(create_network(arch, **{**options, "grow": False}), path)

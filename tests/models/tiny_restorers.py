@@ -80,6 +80,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "deconvunet",
         {"img_channel": 1, "unshuffle": 1, "widths": [4, 6], "blocks": [1, 0], "kernels": [7]},
     ),
+    "dehazeunet": ("dehazeunet", {"widths": [4, 6], "blocks": [1, 1]}),
+    "dehazeunet_grey": (
+        "dehazeunet",
+        {"img_channel": 1, "unshuffle": 1, "widths": [4, 6], "blocks": [1, 0]},
+    ),
     # Windows of 4 pixels, but 2 in the middle; 3 channels more than the image has.
     "uformer_small_images": (
         "uformer",

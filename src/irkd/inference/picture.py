@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,6 +50,15 @@ def from_float(restored: NDArray[np.float32], *, dtype: Any, grey: bool) -> Pixe
 def as_colour(pixels: Pixels) -> Pixels:
     """H x W or H x W x 3 as H x W x 3 of the same type, without a copy; grey is repeated."""
     return pixels if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
+
+
+def shrink_to(pixels: Pixels, side: int) -> Pixels:
+    """H x W x 3 with at most `side` pixels along its longer side, means of areas, of its depth."""
+    longer = max(pixels.shape[:2])
+    if longer <= side:
+        return pixels
+    height, width = (max(1, round(length * side / longer)) for length in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def blend(degraded: Pixels, restored: NDArray[np.float32], strength: float, dtype: Any) -> Pixels:

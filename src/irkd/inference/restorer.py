@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from irkd.errors import IrkdError
 from irkd.inference.memory import bytes_per_pixel, is_out_of_memory
-from irkd.inference.picture import to_float
+from irkd.inference.picture import shrink_to, to_float
 from irkd.inference.tiling import plan_axis, steepest_window
 from irkd.models.apply import apply_network, to_range
 from irkd.profiling.memory import available_bytes
@@ -103,7 +103,8 @@ class Restorer:
         height, width = degraded.shape[:2]
         image = _pad_to_size(_pad_to_multiple(degraded, self._multiple), self._fixed)
         tile = self._first_tile(*image.shape[:2])
-        known = self._estimate(degraded)
+        with torch.inference_mode():
+            known = self._estimate(degraded)
         while True:
             with contextlib.suppress(_OutOfMemory):
                 restored = self._in_tiles(image, tile, known)
@@ -157,20 +158,27 @@ class Restorer:
         return side, side
 
     def _estimate(self, image: NDArray[Any]) -> tuple[object, ...]:
-        """What a network estimates once for all tiles, from the part of the image that tells most.
+        """What a network estimates once for all tiles: from the part of the image that tells most,
+        or from all of it in small.
 
         Each tile's own estimate would differ a little, and show as a seam.
         """
-        side: int | None = getattr(self.network, "estimate_side", None)
-        if side is None:
-            return ()
-        pixels = to_float(image[steepest_window(image, side)])
-        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        network: Any = self.network
+        if (side := getattr(network, "estimate_side", None)) is not None:
+            return (network.estimate(self._as_batch(image[steepest_window(image, side)])),)
+        if (side := getattr(network, "overview_side", None)) is not None:
+            small = shrink_to(image, side)
+            shrunk = max(image.shape[:2]) / max(small.shape[:2])
+            return (network.estimate(self._as_batch(small), shrunk),)
+        return ()
+
+    def _as_batch(self, pixels: NDArray[Any]) -> Tensor:
+        """H x W x 3 of any depth to 1 x C x H x W in the network's value range."""
+        images = torch.from_numpy(np.ascontiguousarray(to_float(pixels))).permute(2, 0, 1)[None]
         if self._grey:
             images = images.mean(1, keepdim=True)
         network: Any = self.network
-        with torch.inference_mode():
-            return (network.estimate(to_range(images.to(self.device), network.spec.value_range)),)
+        return to_range(images.to(self.device), network.spec.value_range)
 
     def _in_tiles(
         self, image: NDArray[Any], tile: tuple[int, int], known: tuple[object, ...]

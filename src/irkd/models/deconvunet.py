@@ -22,7 +22,7 @@ from torch import Tensor
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
 from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, trust
-from irkd.models.resunet import ResUNet, ResUNetSpec, grow_resunet, read_resunet_spec
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_resunet_spec
 
 Side = Annotated[int, Field(ge=3, le=127)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -154,21 +154,6 @@ def read_deconvunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] 
     return None
 
 
-def grow_deconvunet(
-    state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """As `grow_resunet`; of a residual U-Net's weights, too: deconvolutions count nothing yet."""
-    grown = grow_resunet(state_dict, fresh)
-    for key, dim in (("head.weight", 1), ("tail.weight", 0), ("tail.bias", 0)):
-        given, wanted = grown.get(key), fresh[key]
-        if given is None or given.ndim != wanted.ndim or given.shape[dim] >= wanted.shape[dim]:
-            continue
-        missing = list(given.shape)
-        missing[dim] = wanted.shape[dim] - given.shape[dim]
-        grown[key] = torch.cat([given, given.new_zeros(missing)], dim)
-    return grown
-
-
 FAMILIES = (
     Family(
         "deconvunet",
@@ -176,6 +161,6 @@ FAMILIES = (
         DeconvUNetSpec,
         DeconvUNet,
         read_deconvunet_spec,
-        grow=grow_deconvunet,
+        grow=grow_beside,
     ),
 )

@@ -190,6 +190,20 @@ def grow_resunet(
     return grown
 
 
+def grow_beside(state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As `grow_resunet`, also for a network that sees further images beside the image, whose own
+    channels come first: of a plain one's weights, they count nothing yet."""
+    grown = grow_resunet(state_dict, fresh)
+    for key, dim in (("head.weight", 1), ("tail.weight", 0), ("tail.bias", 0)):
+        given, wanted = grown.get(key), fresh[key]
+        if given is None or given.ndim != wanted.ndim or given.shape[dim] >= wanted.shape[dim]:
+            continue
+        missing = list(given.shape)
+        missing[dim] = wanted.shape[dim] - given.shape[dim]
+        grown[key] = torch.cat([given, given.new_zeros(missing)], dim)
+    return grown
+
+
 FAMILIES = (
     Family("resunet", "Residual U-Net", ResUNetSpec, ResUNet, read_resunet_spec, grow=grow_resunet),
 )

@@ -1,0 +1,139 @@
+"""A residual U-Net beside dehazings of its image: against haze, and the veil of heavy rain.
+
+How much haze there is and of which colour is told from the image as a whole
+(`irkd.models.dark_channel`: nothing there is learned). The U-Net (`irkd.models.resunet`) sees the
+image without that haze, and without a veil that is the same everywhere, as further channels, the
+transmission, and how bright the darkest spots are. Per pixel it says how much of each to take, and
+what to add. Where an image has dark spots, it has no haze, and both are the image itself. Networks
+that are given images derived from the hazy one are Ren et al., "Gated Fusion Network for Single
+Image Dehazing", CVPR 2018; those are other images (white balance, contrast, gamma).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from irkd.models import dark_channel
+from irkd.models.apply import from_range, to_range
+from irkd.models.base import Family
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_resunet_spec
+
+# Of the whole image in small, from which its haze is told.
+_OVERVIEW_SIDE = 512
+_DEHAZINGS = 2
+_FACTS = 2  # further channels: transmission, brightness of the darkest spots
+
+
+class DehazeUNetSpec(ResUNetSpec):
+    arch: Literal["dehazeunet"] = "dehazeunet"  # type: ignore[assignment]
+    gated: bool = Field(
+        False,
+        description="change an image only as far as it looks hazy: for haze alone",
+    )
+
+
+class Estimate(NamedTuple):
+    """Of the haze in images: the air's colour, B x C, the brightness of the darkest spots, B, and
+    how many pixels along a side it takes at a time."""
+
+    air: Tensor
+    level: Tensor
+    shrunk: int
+
+
+class DehazeUNet(ResUNet):
+    """B x img_channel x H x W in the spec's value range to the same, not clamped.
+
+    `estimate` tells the haze of whole images, which `forward` takes for parts of them; without, it
+    tells it from what it is given. Nothing is differentiated through the dehazings.
+    """
+
+    spec: DehazeUNetSpec
+
+    def __init__(self, spec: DehazeUNetSpec) -> None:
+        super().__init__(spec, added=_DEHAZINGS * spec.img_channel + _FACTS, answers=_DEHAZINGS)
+        self.overview_side = _OVERVIEW_SIDE
+
+    @torch.no_grad()
+    def estimate(self, images: Tensor, shrunk: float = 1) -> Estimate:
+        """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show."""
+        fine = from_range(self._whole_blocks(images), self.spec.value_range).clamp(0, 1)
+        # Powers of two, for tiles begin at multiples of one.
+        steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
+        return Estimate(dark_channel.air_light(fine), dark_channel.darkest(fine), steps)
+
+    def forward(self, images: Tensor, known: Estimate | None = None) -> Tensor:
+        height, width = images.shape[-2:]
+        known = self.estimate(images) if known is None else known
+        padded = self._whole_blocks(images, known.shrunk)
+        trust = dark_channel.trust_in_haze(known.level)[:, None, None, None].to(images.dtype)
+        dehazed, facts = self._dehazed(padded, known, trust)
+        answer = self.answer(torch.cat([padded, *dehazed, facts], 1))
+        channels = self.spec.img_channel
+        change = answer[:, :channels]
+        for index, each in enumerate(dehazed):
+            change = change + answer[:, channels + index, None] * (each - padded)
+        if self.spec.gated:
+            change = change * trust
+        return (padded + change)[..., :height, :width]
+
+    def _whole_blocks(self, images: Tensor, shrunk: int = 1) -> Tensor:
+        multiple = max(self.size_multiple, dark_channel.BLOCK * shrunk)
+        height, width = images.shape[-2:]
+        return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+    @torch.no_grad()
+    def _dehazed(
+        self, images: Tensor, known: Estimate, trust: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """The images without haze and without veil, and further channels."""
+        fine = from_range(images, self.spec.value_range).clamp(0, 1)
+        coarse = fine if known.shrunk == 1 else F.avg_pool2d(fine, known.shrunk)
+        through = dark_channel.transmission(coarse, known.air, fine)
+        restored = (
+            dark_channel.without_haze(fine, known.air, through),
+            dark_channel.without_veil(fine, known.level),
+        )
+        dehazed = [
+            images + trust * (to_range(each, self.spec.value_range) - images) for each in restored
+        ]
+        level = known.level[:, None, None, None].expand_as(through)
+        facts = to_range(torch.cat([through, level], 1), self.spec.value_range)
+        return dehazed, facts.to(images.dtype)
+
+
+def read_dehazeunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
+    """The options that the weights imply (`gated` they do not tell); None for other weights."""
+    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
+    if head is None or tail is None or head.ndim != 4:
+        return None
+    for channels in (3, 1):
+        for side in (4, 2, 1):
+            pixels = side * side
+            if (head.shape[1], tail.shape[0]) == (
+                ((1 + _DEHAZINGS) * channels + _FACTS) * pixels,
+                (channels + _DEHAZINGS) * pixels,
+            ):
+                alone = {**state_dict, "head.weight": head[:, : channels * pixels]}
+                alone["tail.weight"] = tail[: channels * pixels]
+                found = read_resunet_spec(alone)
+                return found and {**found, "img_channel": channels, "unshuffle": side}
+    return None
+
+
+FAMILIES = (
+    Family(
+        "dehazeunet",
+        "Residual U-Net beside dehazings",
+        DehazeUNetSpec,
+        DehazeUNet,
+        read_dehazeunet_spec,
+        grow=grow_beside,
+    ),
+)
