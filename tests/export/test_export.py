@@ -240,3 +240,22 @@ def test_whole_students_export(
         network, tmp_path / f"net{SUFFIXES[format]}", format=format, precision=precision
     )
     assert exported.verification.passed
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_what_is_told_of_a_whole_image_is_told_in_the_graph(
+    format: Any, precision: Any, tmp_path: Path
+) -> None:
+    network = create_network("dehazeunet", widths=[4, 6], blocks=[1, 1]).eval()
+    with torch.no_grad():
+        network.tail.bias[-8:] = 0.5  # half of each image without haze
+    path = tmp_path / f"net{SUFFIXES[format]}"
+    exported = export_network(network, path, format=format, precision=precision)
+    assert exported.verification.passed
+    hazy = 0.4 + 0.4 * torch.rand(1, 3, 72, 40)
+    restored = open_exported(path, format).run(hazy.numpy())
+    assert np.abs(restored - expected(network, hazy)).max() <= (
+        1e-5 if precision == "fp32" else 5e-3
+    )
+    assert np.abs(restored - hazy.numpy()).max() > 0.1

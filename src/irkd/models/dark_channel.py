@@ -45,7 +45,7 @@ def darkest(images: Tensor) -> Tensor:
 def trust_in_haze(level: Tensor) -> Tensor:
     """B of `darkest` to B in [0, 1]: 0 where spots so dark speak against haze, 1 for haze."""
     low, high = _VEILED
-    share = ((level - low) / (high - low)).clamp(0, 1)
+    share = ((level - low) / (high - low)).clamp(0.0, 1.0)
     return share * share * (3 - 2 * share)
 
 
@@ -70,19 +70,19 @@ def transmission(images: Tensor, air: Tensor, guide: Tensor) -> Tensor:
     line = torch.cat([slope, mean_through - slope * mean], 1)
     line = F.interpolate(_mean(line), guide.shape[-2:], mode="bilinear", align_corners=False)
     through = line[:, :1] * guide.mean(1, keepdim=True) + line[:, 1:]
-    return through.clamp(_LEAST_TRANSMISSION, 1)
+    return through.clamp(_LEAST_TRANSMISSION, 1.0)
 
 
 def without_haze(images: Tensor, air: Tensor, through: Tensor) -> Tensor:
     """Koschmieder's law solved for the scene, clamped to [0, 1]."""
     air = air[..., None, None]
-    return ((images - air) / through + air).clamp(0, 1)
+    return ((images - air) / through + air).clamp(0.0, 1.0)
 
 
 def without_veil(images: Tensor, level: Tensor) -> Tensor:
     """The images less an even veil as bright as their darkest spots (`darkest`, B)."""
     level = level[:, None, None, None].clamp(max=_VEIL_LIGHT / 2)
-    return ((images - level) / (1 - level / _VEIL_LIGHT)).clamp(0, 1)
+    return ((images - level) / (1 - level / _VEIL_LIGHT)).clamp(0.0, 1.0)
 
 
 def _places(values: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class DehazeUNet(ResUNet):
     @torch.no_grad()
     def estimate(self, images: Tensor, shrunk: float = 1) -> Estimate:
         """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show."""
-        fine = from_range(self._whole_blocks(images), self.spec.value_range).clamp(0, 1)
+        fine = from_range(self._whole_blocks(images), self.spec.value_range).clamp(0.0, 1.0)
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
         return Estimate(dark_channel.air_light(fine), dark_channel.darkest(fine), steps)
@@ -93,7 +93,7 @@ class DehazeUNet(ResUNet):
         self, images: Tensor, known: Estimate, trust: Tensor
     ) -> tuple[list[Tensor], Tensor]:
         """The images without haze and without veil, and further channels."""
-        fine = from_range(images, self.spec.value_range).clamp(0, 1)
+        fine = from_range(images, self.spec.value_range).clamp(0.0, 1.0)
         coarse = fine if known.shrunk == 1 else F.avg_pool2d(fine, known.shrunk)
         through = dark_channel.transmission(coarse, known.air, fine)
         restored = (
