@@ -215,6 +215,13 @@ def test_what_is_estimated_of_an_image_holds_for_all_its_tiles():
     assert network.estimated_from[0].mean() > 0.4  # of the left part
 
 
+def test_no_memory_for_the_estimate_is_said():
+    network = Estimating().eval()
+    network.estimate = lambda images: torch.empty(1 << 60)  # raises what the allocator raises
+    with pytest.raises(IrkdError, match="not enough memory"):
+        Restorer(network)(image(64, 64))
+
+
 class Overlooking(Estimating):
     estimate_side = None
     overview_side = 40

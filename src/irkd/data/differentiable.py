@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from irkd.data.degrade import draw_blur_kernel, draw_haze, draw_noise, draw_rain, plausible_depth
+from irkd.models.srgb import decode_srgb, encode_srgb
 
 # Half of the widest blur kernel: a smaller image cannot be reflected at its borders.
 SMALLEST_SIDE = 18
@@ -43,8 +44,8 @@ def _rain(image: Tensor, generator: np.random.Generator) -> Tensor:
 def _blur(image: Tensor, generator: np.random.Generator) -> Tensor:
     kernel = _tensor(draw_blur_kernel(generator), image)
     top, left = (side // 2 for side in kernel.shape)
-    linear = F.pad(_decode_srgb(image)[:, None], (left, left, top, top), mode="reflect")
-    return _encode_srgb(F.conv2d(linear, kernel[None, None])[:, 0])
+    linear = F.pad(decode_srgb(image)[:, None], (left, left, top, top), mode="reflect")
+    return encode_srgb(F.conv2d(linear, kernel[None, None])[:, 0])
 
 
 def _haze(image: Tensor, generator: np.random.Generator) -> Tensor:
@@ -59,8 +60,8 @@ def _noise(image: Tensor, generator: np.random.Generator) -> Tensor:
     white = _tensor(drawn.white, image).permute(2, 0, 1)
     if drawn.sigma is not None:
         return image + float(drawn.sigma) * white
-    linear = _decode_srgb(image)
-    return _encode_srgb(linear + torch.sqrt(float(drawn.shot) * linear + float(drawn.read)) * white)
+    linear = decode_srgb(image)
+    return encode_srgb(linear + torch.sqrt(float(drawn.shot) * linear + float(drawn.read)) * white)
 
 
 def _general(image: Tensor, generator: np.random.Generator) -> Tensor:
@@ -79,16 +80,3 @@ DIFFERENTIABLE: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
 
 def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(like)
-
-
-def _decode_srgb(image: Tensor) -> Tensor:
-    """Linear light of sRGB values. Below 0, where no gradient may become infinite, it is linear."""
-    # The power never sees what the other branch answers for: its gradient there could be infinite,
-    # and 0 times that is not a number.
-    power = ((image.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
-    return torch.where(image <= 0.04045, image / 12.92, power)
-
-
-def _encode_srgb(linear: Tensor) -> Tensor:
-    power = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(linear <= 0.0031308, 12.92 * linear, power)

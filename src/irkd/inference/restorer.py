@@ -103,8 +103,7 @@ class Restorer:
         height, width = degraded.shape[:2]
         image = _pad_to_size(_pad_to_multiple(degraded, self._multiple), self._fixed)
         tile = self._first_tile(*image.shape[:2])
-        with torch.inference_mode():
-            known = self._estimate(degraded)
+        known = self._known(degraded)
         while True:
             with contextlib.suppress(_OutOfMemory):
                 restored = self._in_tiles(image, tile, known)
@@ -156,6 +155,16 @@ class Restorer:
                 f"not enough memory on {self.device} for {tile[1]} x {tile[0]} pixels.{advice}"
             )
         return side, side
+
+    def _known(self, image: NDArray[Any]) -> tuple[object, ...]:
+        """`_estimate`; raises IrkdError when memory does not suffice."""
+        try:
+            with torch.inference_mode():
+                return self._estimate(image)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise IrkdError("not enough memory to judge the image as a whole.") from None
+            raise
 
     def _estimate(self, image: NDArray[Any]) -> tuple[object, ...]:
         """What a network estimates once for all tiles: from the part of the image that tells most,

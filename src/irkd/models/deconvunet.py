@@ -23,6 +23,7 @@ from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
 from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, trust
 from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_resunet_spec
+from irkd.models.srgb import decode_srgb, encode_srgb
 
 Side = Annotated[int, Field(ge=3, le=127)]
 Ratio = Annotated[float, Field(gt=0, le=1)]
@@ -75,7 +76,7 @@ class DeconvUNet(ResUNet):
     def estimate(self, images: Tensor) -> list[Estimate]:
         """What blurred B x img_channel x H x W, one for each of the spec's kernels."""
         with _without_autocast(images):
-            light = _linear(from_range(_precise(images), self.spec.value_range)).mean(1)
+            light = self._linear(images).mean(1)
             kernels = [estimate_kernel(light, side) for side in self.spec.kernels]
             return [Estimate(kernel, trust(kernel, light)) for kernel in kernels]
 
@@ -91,13 +92,20 @@ class DeconvUNet(ResUNet):
             restored = restored + share * (each - padded)
         return restored[..., :height, :width]
 
+    def _linear(self, images: Tensor) -> Tensor:
+        """In a precision that spectra can be made from; what lies outside [0, 1] is cut."""
+        precise = images if images.dtype == torch.float64 else images.float()
+        return decode_srgb(from_range(precise, self.spec.value_range).clamp(0, 1))
+
     @torch.no_grad()
     def _deconvolved(self, images: Tensor, known: list[Estimate]) -> list[Tensor]:
         """The images as they are, the less the kernel is trusted."""
         with _without_autocast(images):
-            linear = _linear(from_range(_precise(images), self.spec.value_range))
+            linear = self._linear(images)
             sharp = deconvolve(linear, [each.kernel for each in known], self.spec.noises)
-            sharp = [to_range(_encoded(each), self.spec.value_range) for each in sharp]
+            sharp = [
+                to_range(encode_srgb(each.clamp(0, 1)), self.spec.value_range) for each in sharp
+            ]
             trusts = [each.trust for each in known for _ in self.spec.noises]
             return [
                 torch.lerp(images.to(each), each, share[:, None, None, None]).to(images.dtype)
@@ -111,22 +119,6 @@ def _without_autocast(images: Tensor) -> contextlib.AbstractContextManager[objec
     if torch.amp.autocast_mode.is_autocast_available(kind):
         return torch.autocast(kind, enabled=False)
     return contextlib.nullcontext()
-
-
-def _precise(images: Tensor) -> Tensor:
-    return images if images.dtype == torch.float64 else images.float()
-
-
-def _linear(images: Tensor) -> Tensor:
-    """Linear light of sRGB values in [0, 1]; what lies outside is cut."""
-    images = images.clamp(0, 1)
-    return torch.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-
-
-def _encoded(linear: Tensor) -> Tensor:
-    linear = linear.clamp(0, 1)
-    # The smaller branch's root has no slope at 0, which never counts: nothing is differentiated.
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def read_deconvunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
