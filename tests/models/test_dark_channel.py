@@ -9,14 +9,16 @@ from torch import Tensor
 
 from irkd.data.degrade import plausible_depth
 from irkd.data.opening import open_pairs
+from irkd.inference.backends import load_network
 from irkd.models.base import create_network
 from irkd.models.dark_channel import (
     BLOCK,
     air_light,
     dark_channel,
-    darkest,
+    shadows,
     transmission,
     trust_in_haze,
+    trust_in_veil,
     without_haze,
     without_veil,
 )
@@ -66,14 +68,16 @@ def test_told_the_haze_it_gives_the_scene_back() -> None:
 def test_an_even_veil_is_taken_away(veil: float) -> None:
     sharp = photograph(0)
     veiled = sharp * (1 - veil) + veil * 0.8
-    assert error(without_veil(veiled, darkest(veiled)), sharp) < error(veiled, sharp) / 10
+    assert error(without_veil(veiled, shadows(veiled)), sharp) < error(veiled, sharp) / 10
 
 
 def test_haze_is_trusted_and_dark_spots_speak_against_it() -> None:
     for index in range(6):
         sharp = photograph(index)
-        assert float(trust_in_haze(darkest(sharp))) < 0.05, index
-        assert float(trust_in_haze(darkest(hazed(sharp, 1.2)[0]))) == 1, index
+        assert float(trust_in_haze(shadows(sharp))) == 0, index
+        assert float(trust_in_veil(shadows(sharp))) < 0.05, index
+        assert float(trust_in_haze(shadows(hazed(sharp, 1.2)[0]))) == 1, index
+        assert float(trust_in_veil(shadows(sharp * 0.8 + 0.2 * 0.8))) == 1, index
 
 
 def test_the_dark_channel_is_the_least_of_the_surroundings() -> None:
@@ -108,12 +112,12 @@ def test_any_image_has_finite_results(height: int, width: int, kind: str) -> Non
         images[1] = {"black": 0.0, "grey": 0.5}.get(kind, 1.0)
     if kind == "one dark pixel":
         images[1, :, 0, 0] = 0.0
-    air, level = air_light(images), darkest(images)
+    air, dark = air_light(images), shadows(images)
     through = transmission(images, air, images)
     assert through.shape == (2, 1, *images.shape[-2:])
     assert through.min() > 0
     assert through.max() <= 1
-    for restored in (without_haze(images, air, through), without_veil(images, level)):
+    for restored in (without_haze(images, air, through), without_veil(images, dark)):
         assert restored.shape == images.shape
         assert restored.isfinite().all()
         assert restored.min() >= 0
@@ -122,7 +126,7 @@ def test_any_image_has_finite_results(height: int, width: int, kind: str) -> Non
 
 def test_each_image_of_a_batch_is_judged_by_itself() -> None:
     images = torch.cat([photograph(0), hazed(photograph(0), 1.2)[0]])
-    for function in (air_light, darkest):
+    for function in (air_light, lambda each: torch.stack(shadows(each), 1)):
         alone = torch.cat([function(each[None]) for each in images])
         assert torch.equal(function(images), alone)
 
@@ -136,7 +140,6 @@ def test_a_gated_network_leaves_images_with_dark_spots_to_the_bit() -> None:
 
 
 def test_weights_keep_whether_the_network_is_gated(tmp_path) -> None:
-    from irkd.inference.backends import load_network
 
     network = create_network("dehazeunet", widths=[4, 6], blocks=[1, 1], gated=True)
     save_network(tmp_path / "haze.safetensors", network, task="dehaze")

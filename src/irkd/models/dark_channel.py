@@ -12,6 +12,8 @@ Images are B x C x H x W in [0, 1], their sides multiples of BLOCK.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,10 +27,20 @@ _LEAST_TRANSMISSION = 0.15
 # What is told of a whole image is told from so many places along each side: graphs that are
 # exported need a fixed number.
 _PLACES = 48
-_AIRY, _DARK = 5, 115  # of all places: with the most haze; the darkest twentieth
+_AIRY = 5  # of all places: those with the most haze
+_TWENTIETH, _QUARTER = 115, 576  # of all places
 _VEIL_LIGHT = 0.8
-# Where trust in haze begins, and where it is whole: of the darkest spots' brightness, white is 1.
-_VEILED = 0.09, 0.15
+# Where trust begins and where it is whole, white is 1: in a veil by the darkest twentieth, in haze
+# by the darkest quarter. Of good photographs one in ten has a twentieth brighter than the first.
+_VEILED, _HAZY = (0.09, 0.15), (0.22, 0.3)
+
+
+class Shadows(NamedTuple):
+    """What all but the darkest twentieth, and the darkest quarter, of the dark channel exceeds;
+    each B."""
+
+    twentieth: Tensor
+    quarter: Tensor
 
 
 def dark_channel(images: Tensor) -> Tensor:
@@ -36,17 +48,20 @@ def dark_channel(images: Tensor) -> Tensor:
     return -_largest(F.max_pool2d(-images.amin(1, keepdim=True), BLOCK))
 
 
-def darkest(images: Tensor) -> Tensor:
-    """B: what all but the darkest twentieth of the dark channel exceeds."""
-    values = _places(dark_channel(images))
-    return -(-values).flatten(1).topk(_DARK, 1).values[:, -1]
+def shadows(images: Tensor) -> Shadows:
+    """How bright the dark spots of images are."""
+    darkest = -(-_places(dark_channel(images))).flatten(1).topk(_QUARTER, 1).values
+    return Shadows(darkest[:, _TWENTIETH - 1], darkest[:, _QUARTER - 1])
 
 
-def trust_in_haze(level: Tensor) -> Tensor:
-    """B of `darkest` to B in [0, 1]: 0 where spots so dark speak against haze, 1 for haze."""
-    low, high = _VEILED
-    share = ((level - low) / (high - low)).clamp(0.0, 1.0)
-    return share * share * (3 - 2 * share)
+def trust_in_veil(dark: Shadows) -> Tensor:
+    """B in [0, 1]: 0 where spots so dark speak against any veil, 1 where one must be."""
+    return _rise(dark.twentieth, *_VEILED)
+
+
+def trust_in_haze(dark: Shadows) -> Tensor:
+    """B in [0, 1]: the same for haze, which grows with the distance and leaves no quarter dark."""
+    return _rise(dark.quarter, *_HAZY)
 
 
 def air_light(images: Tensor) -> Tensor:
@@ -79,10 +94,15 @@ def without_haze(images: Tensor, air: Tensor, through: Tensor) -> Tensor:
     return ((images - air) / through + air).clamp(0.0, 1.0)
 
 
-def without_veil(images: Tensor, level: Tensor) -> Tensor:
-    """The images less an even veil as bright as their darkest spots (`darkest`, B)."""
-    level = level[:, None, None, None].clamp(max=_VEIL_LIGHT / 2)
+def without_veil(images: Tensor, dark: Shadows) -> Tensor:
+    """The images less an even veil as bright as their darkest spots."""
+    level = dark.twentieth[:, None, None, None].clamp(max=_VEIL_LIGHT / 2)
     return ((images - level) / (1 - level / _VEIL_LIGHT)).clamp(0.0, 1.0)
+
+
+def _rise(values: Tensor, low: float, high: float) -> Tensor:
+    share = ((values - low) / (high - low)).clamp(0.0, 1.0)
+    return share * share * (3 - 2 * share)
 
 
 def _places(values: Tensor) -> Tensor:

@@ -39,11 +39,11 @@ class DehazeUNetSpec(ResUNetSpec):
 
 
 class Estimate(NamedTuple):
-    """Of the haze in images: the air's colour, B x C, the brightness of the darkest spots, B, and
-    how many pixels along a side it takes at a time."""
+    """Of the haze in images: the air's colour, B x C, how bright their dark spots are, and how
+    many pixels along a side are taken as one where images are large."""
 
     air: Tensor
-    level: Tensor
+    dark: dark_channel.Shadows
     shrunk: int
 
 
@@ -66,21 +66,20 @@ class DehazeUNet(ResUNet):
         fine = from_range(self._whole_blocks(images), self.spec.value_range).clamp(0.0, 1.0)
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
-        return Estimate(dark_channel.air_light(fine), dark_channel.darkest(fine), steps)
+        return Estimate(dark_channel.air_light(fine), dark_channel.shadows(fine), steps)
 
     def forward(self, images: Tensor, known: Estimate | None = None) -> Tensor:
         height, width = images.shape[-2:]
         known = self.estimate(images) if known is None else known
         padded = self._whole_blocks(images, known.shrunk)
-        trust = dark_channel.trust_in_haze(known.level)[:, None, None, None].to(images.dtype)
-        dehazed, facts = self._dehazed(padded, known, trust)
+        dehazed, facts = self._dehazed(padded, known)
         answer = self.answer(torch.cat([padded, *dehazed, facts], 1))
         channels = self.spec.img_channel
         change = answer[:, :channels]
         for index, each in enumerate(dehazed):
             change = change + answer[:, channels + index, None] * (each - padded)
         if self.spec.gated:
-            change = change * trust
+            change = change * _share(dark_channel.trust_in_haze(known.dark), images)
         return (padded + change)[..., :height, :width]
 
     def _whole_blocks(self, images: Tensor, shrunk: int = 1) -> Tensor:
@@ -89,23 +88,27 @@ class DehazeUNet(ResUNet):
         return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
     @torch.no_grad()
-    def _dehazed(
-        self, images: Tensor, known: Estimate, trust: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
-        """The images without haze and without veil, and further channels."""
-        fine = from_range(images, self.spec.value_range).clamp(0.0, 1.0)
+    def _dehazed(self, images: Tensor, known: Estimate) -> tuple[list[Tensor], Tensor]:
+        """The images without haze and without veil, as far as there is any, and the facts."""
+        value_range = self.spec.value_range
+        fine = from_range(images, value_range).clamp(0.0, 1.0)
         coarse = fine if known.shrunk == 1 else F.avg_pool2d(fine, known.shrunk)
         through = dark_channel.transmission(coarse, known.air, fine)
-        restored = (
-            dark_channel.without_haze(fine, known.air, through),
-            dark_channel.without_veil(fine, known.level),
-        )
+        without_haze = to_range(dark_channel.without_haze(fine, known.air, through), value_range)
+        without_veil = to_range(dark_channel.without_veil(fine, known.dark), value_range)
+        haze = _share(dark_channel.trust_in_haze(known.dark), images)
+        veil = _share(dark_channel.trust_in_veil(known.dark), images)
         dehazed = [
-            images + trust * (to_range(each, self.spec.value_range) - images) for each in restored
+            images + haze * (without_haze - images),
+            images + veil * (without_veil - images),
         ]
-        level = known.level[:, None, None, None].expand_as(through)
-        facts = to_range(torch.cat([through, level], 1), self.spec.value_range)
+        level = known.dark.twentieth[:, None, None, None].expand_as(through)
+        facts = to_range(torch.cat([through, level], 1), value_range)
         return dehazed, facts.to(images.dtype)
+
+
+def _share(trust: Tensor, images: Tensor) -> Tensor:
+    return trust[:, None, None, None].to(images.dtype)
 
 
 def read_dehazeunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
