@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irkd.presets.schema import Preset
-    from irkd.training.distill import RunResult
+    from irkd.training.experiment import RunResult
 
 
 def distill(
