@@ -130,7 +130,7 @@ def _power_slope(grey):
 def test_a_style_is_a_set_of_its_own():
     plain, _ = procedural_image(0, 0, 64)
     images = [plain]
-    for style in ("detailed", "textured", "built", "lit"):
+    for style in ("detailed", "textured", "built", "lit", "sunlit"):
         image, depth = procedural_image(0, 0, 64, style)
         again, _ = procedural_image(0, 0, 64, style)
         np.testing.assert_array_equal(image, again)

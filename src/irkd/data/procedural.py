@@ -29,6 +29,7 @@ from irkd.data.seeds import (
     PROCEDURAL,
     SCENES,
     STREETS,
+    SUNLIGHT,
     SURFACES,
     generator,
     log_uniform,
@@ -39,13 +40,14 @@ from irkd.data.textures import detailed_texture, plain_texture, relief
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
-Style = Literal["plain", "detailed", "textured", "built", "lit"]
+Style = Literal["plain", "detailed", "textured", "built", "lit", "sunlit"]
 _STREAMS: dict[Style, int] = {
     "plain": PROCEDURAL,
     "detailed": SCENES,
     "textured": SURFACES,
     "built": STREETS,
     "lit": DAYLIGHT,
+    "sunlit": SUNLIGHT,
 }
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
@@ -60,6 +62,7 @@ _TEXTURE: dict[Style, tuple[float, float]] = {
     "textured": (2.5, 0.45),
     "built": (2.5, 0.7),
     "lit": (2.5, 0.7),
+    "sunlit": (2.5, 0.7),
 }
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -72,8 +75,8 @@ def procedural_image(
     Args:
         seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
-        style: "plain", or the slower and richer "detailed", "textured", "built" and
-            "lit".
+        style: "plain", or the slower and richer "detailed", "textured", "built",
+            "lit" and "sunlit".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -85,13 +88,13 @@ def procedural_image(
     scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
-    if style in ("built", "lit"):
+    if style in ("built", "lit", "sunlit"):
         leaves = _with_bars(leaves, draw_bars(rng, height, width))
     labels = _rasterise(rng, scene, leaves, canvas)
     linear = _paint(rng, scene, leaves, labels)
     depth = _shrink(leaves.depth[labels])
     linear = _light(rng, _shrink(linear))
-    if style == "lit" and rng.random() < 0.5:
+    if style in ("lit", "sunlit") and rng.random() < 0.5:
         linear = linear * draw_shadows(rng, depth)
     if style == "textured":
         linear = linear * relief(rng, labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius))

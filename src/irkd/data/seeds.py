@@ -15,6 +15,7 @@ RAMP = 7
 SURFACES = 8
 STREETS = 9
 DAYLIGHT = 10
+SUNLIGHT = 11
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

@@ -27,6 +27,7 @@ STYLES: dict[str, Style] = {
     "surfaces": "textured",
     "streets": "built",
     "daylight": "lit",
+    "sunlight": "sunlit",
 }
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}

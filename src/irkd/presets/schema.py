@@ -29,7 +29,8 @@ class DataSection(Section):
         "procedural",
         description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
         " slower to make), `surfaces` (with finer texture yet), `streets` (with long straight"
-        " things and pale light) and `daylight` (with shadows as well)",
+        " things and pale light), `daylight` (with shadows as well) and `sunlight` (with shadows,"
+        " without pale light)",
     )
     validation: str = Field(
         "auto",
