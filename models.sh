@@ -73,6 +73,9 @@ streets="$muon --set training.lr=3e-4 --set training.warmup_steps=40 --set train
 daylight="$muon --set training.lr=3e-4 --set training.warmup_steps=40 --set training.average=0.995
     --set data.train=daylight --set training.patch=192 --set training.batch_size=3
     --set training.matrix_lr"
+# For networks that see dehazings beside the image.
+hazy="--set student.arch=dehazeunet --set student.grow=true $daylight=0.004
+    --set training.average=0.99"
 gentle="$muon --set training.lr=1e-4 --set training.average=0.99 --set training.matrix_lr"
 
 # shellcheck disable=SC2086  # these hold several words each
@@ -135,9 +138,10 @@ for name in "$@"; do
                 --set specialists="{undamaged: $runs/derain-teacher}" \
                 --set training.lr=2e-4 --set data.saved=0.25 --set data.count=400
             between dehaze-fourth dehaze-fifth 0.5 dehaze-sixth
-            taught dehaze-teacher dehaze-sixth dehaze 0.5 45 500 405 $daylight=0.003 \
-                --set specialists="{undamaged: $runs/derain-teacher}" --set data.saved=0.3 \
-                --set training.lr=2e-4 --set training.average=0.99 --set data.count=250
+            # Alone from here on, beside dehazings of the image. Stopped at step 819, its rate half.
+            gated="$hazy --set student.gated=true --set data.saved=0.25 --set data.count=500"
+            after dehaze-sixth dehaze-seventh 0.3 42 1700 501 $gated
+            after dehaze-seventh dehaze 0.12 42 1300 503 $gated
             ;;
         deblur)
             # After derain, of which it learns to leave good images alone.
