@@ -77,7 +77,7 @@ def test_haze_is_trusted_and_dark_spots_speak_against_it() -> None:
         assert float(trust_in_haze(shadows(sharp))) == 0, index
         assert float(trust_in_veil(shadows(sharp))) < 0.05, index
         assert float(trust_in_haze(shadows(hazed(sharp, 1.2)[0]))) == 1, index
-        assert float(trust_in_veil(shadows(sharp * 0.8 + 0.2 * 0.8))) == 1, index
+        assert float(trust_in_veil(shadows(sharp * 0.75 + 0.25 * 0.8))) == 1, index
 
 
 def test_the_dark_channel_is_the_least_of_the_surroundings() -> None:

@@ -32,7 +32,7 @@ _TWENTIETH, _QUARTER = 115, 576  # of all places
 _VEIL_LIGHT = 0.8
 # Where trust begins and where it is whole, white is 1: in a veil by the darkest twentieth, in haze
 # by the darkest quarter. Of good photographs one in ten has a twentieth brighter than the first.
-_VEILED, _HAZY = (0.09, 0.15), (0.18, 0.26)
+_VEILED, _HAZY = (0.12, 0.17), (0.18, 0.26)
 
 
 class Shadows(NamedTuple):
