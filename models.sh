@@ -239,9 +239,16 @@ for name in "$@"; do
             mixture='dehaze: 4, derain: 3.2, derain-heavy: 1.2, denoise: 4.2, general: 0.3'
             rain="derain: $runs/derain-sixth, derain-heavy: $runs/general-tenth"
             others="denoise: $runs/denoise-sixth, undamaged: $runs/derain-teacher"
-            taught general-teacher general-tenth general 0.3 42 1350 506 $wide \
+            taught general-teacher general-tenth general-eleventh 0.3 42 1350 506 $wide \
                 --set specialists="{$rain, dehaze: $runs/dehaze, $others}" \
                 --set data.train=sunlight --set data.mixture="{$mixture}" --set data.count=500
+            mixture='dehaze: 3.2, derain: 4, derain-heavy: 0.9, denoise: 4.2'
+            rain="derain: $runs/derain-sixth, derain-heavy: $runs/derain"
+            taught general-teacher general-eleventh general 0.4 42 430 509 $wide \
+                --set specialists="{$rain, dehaze: $runs/dehaze, $others}" \
+                --set data.train=sunlight --set data.mixture="{$mixture}" --set data.count=250 \
+                --set training.lr=2e-4 --set training.matrix_lr=0.003 \
+                --set training.warmup_steps=20
             ;;
         denoise-fast)
             # After denoise, one of whose runs is its teacher.
