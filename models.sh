@@ -225,30 +225,9 @@ for name in "$@"; do
                 --set data.saved=0.2 --set data.count=600 --set training.schedule=constant
             # It was stopped at step 2,496, its rate near nothing.
             mixture='dehaze: 3.6, derain: 3.4, derain-heavy: 1.2, denoise: 3.5, general: 0.3'
-            taught general-teacher general-seventh general-eighth 0.42 42 2700 311 $daylight=0.004 \
+            taught general-teacher general-seventh general 0.42 42 2700 311 $daylight=0.004 \
                 --set specialists="$specialists" --set data.mixture="{$mixture}" \
                 --set data.saved=0.2 --set data.count=500
-            # Beside dehazings of the image. Stopped at step 812, its rate three quarters.
-            mixture='dehaze: 3.2, derain: 2.8, derain-heavy: 1.5, denoise: 4, general: 0.5'
-            wide="$hazy --set data.saved=0.3 --set data.count=600"
-            after general-eighth general-ninth 0.33 42 2300 502 $wide \
-                --set data.mixture="{$mixture}"
-            mixture='dehaze: 2.8, derain: 3, derain-heavy: 1.5, denoise: 4.2, general: 0.4'
-            after general-ninth general-tenth 0.33 42 1700 504 $wide \
-                --set data.mixture="{$mixture}"
-            mixture='dehaze: 4, derain: 3.2, derain-heavy: 1.2, denoise: 4.2, general: 0.3'
-            rain="derain: $runs/derain-sixth, derain-heavy: $runs/general-tenth"
-            others="denoise: $runs/denoise-sixth, undamaged: $runs/derain-teacher"
-            taught general-teacher general-tenth general-eleventh 0.3 42 1350 506 $wide \
-                --set specialists="{$rain, dehaze: $runs/dehaze, $others}" \
-                --set data.train=sunlight --set data.mixture="{$mixture}" --set data.count=500
-            mixture='dehaze: 3.2, derain: 4, derain-heavy: 0.9, denoise: 4.2'
-            rain="derain: $runs/derain-sixth, derain-heavy: $runs/derain"
-            taught general-teacher general-eleventh general 0.4 42 430 509 $wide \
-                --set specialists="{$rain, dehaze: $runs/dehaze, $others}" \
-                --set data.train=sunlight --set data.mixture="{$mixture}" --set data.count=250 \
-                --set training.lr=2e-4 --set training.matrix_lr=0.003 \
-                --set training.warmup_steps=20
             ;;
         denoise-fast)
             # After denoise, one of whose runs is its teacher.

@@ -63,7 +63,7 @@ class DehazeUNet(ResUNet):
     @torch.no_grad()
     def estimate(self, images: Tensor, shrunk: float = 1) -> Estimate:
         """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show."""
-        fine = from_range(self._whole_blocks(images), self.spec.value_range).clamp(0.0, 1.0)
+        fine = self._light(self._whole_blocks(images))
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
         return Estimate(dark_channel.air_light(fine), dark_channel.shadows(fine), steps)
@@ -82,6 +82,11 @@ class DehazeUNet(ResUNet):
             change = change * _share(dark_channel.trust_in_haze(known.dark), images)
         return (padded + change)[..., :height, :width]
 
+    def _light(self, images: Tensor) -> Tensor:
+        """In [0, 1], in a precision in which haze may be divided out."""
+        precise = images if images.dtype == torch.float64 else images.float()
+        return from_range(precise, self.spec.value_range).clamp(0.0, 1.0)
+
     def _whole_blocks(self, images: Tensor, shrunk: int = 1) -> Tensor:
         multiple = max(self.size_multiple, dark_channel.BLOCK * shrunk)
         height, width = images.shape[-2:]
@@ -91,7 +96,7 @@ class DehazeUNet(ResUNet):
     def _dehazed(self, images: Tensor, known: Estimate) -> tuple[list[Tensor], Tensor]:
         """The images without haze and without veil, as far as there is any, and the facts."""
         value_range = self.spec.value_range
-        fine = from_range(images, value_range).clamp(0.0, 1.0)
+        fine = self._light(images)
         coarse = fine if known.shrunk == 1 else F.avg_pool2d(fine, known.shrunk)
         through = dark_channel.transmission(coarse, known.air, fine)
         without_haze = to_range(dark_channel.without_haze(fine, known.air, through), value_range)
@@ -99,8 +104,8 @@ class DehazeUNet(ResUNet):
         haze = _share(dark_channel.trust_in_haze(known.dark), images)
         veil = _share(dark_channel.trust_in_veil(known.dark), images)
         dehazed = [
-            images + haze * (without_haze - images),
-            images + veil * (without_veil - images),
+            images + haze * (without_haze.to(images.dtype) - images),
+            images + veil * (without_veil.to(images.dtype) - images),
         ]
         level = known.dark.twentieth[:, None, None, None].expand_as(through)
         facts = to_range(torch.cat([through, level], 1), value_range)
