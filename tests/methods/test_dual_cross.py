@@ -30,13 +30,9 @@ def _alike(family: str, **options: object) -> Bench:
 
 @pytest.mark.parametrize("cuts", [("middle",), ("encoder_level1", "middle")], ids=len)
 @pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()  # with gradients, some blocks take other paths, which round differently
 def test_a_student_that_is_the_teacher_reproduces_it_exactly(family: str, cuts: object) -> None:
     tried = _alike(family, cuts=cuts)
-    _reproduces_exactly(tried)
-
-
-@torch.no_grad()  # with gradients, some blocks take other paths, which round differently
-def _reproduces_exactly(tried: Bench) -> None:
     context = tried.context(32, count=1)  # halves run image by image, which rounds differently
     expected = tried.teacher(context.degraded)
     crossings = zip(tried.method.into_teacher, tried.method.into_student, strict=True)

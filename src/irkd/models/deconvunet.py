@@ -22,7 +22,7 @@ from torch import Tensor
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
 from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, trust
-from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_resunet_spec
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside
 from irkd.models.srgb import decode_srgb, encode_srgb
 
 Side = Annotated[int, Field(ge=3, le=127)]
@@ -127,23 +127,12 @@ def read_deconvunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] 
     The weights do not tell the kernels' sides and the noises, only their number: the usual ones are
     taken where it fits.
     """
-    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
-    if head is None or tail is None or head.ndim != 4 or head.shape[1] == tail.shape[0]:
-        return None
     defaults = DeconvUNetSpec()
     count = len(defaults.kernels) * len(defaults.noises)
-    for channels in (3, 1):
-        for side in (4, 2, 1):
-            pixels = side * side
-            if (head.shape[1], tail.shape[0]) == (
-                channels * (1 + count) * pixels,
-                (channels + count) * pixels,
-            ):
-                alone = {**state_dict, "head.weight": head[:, : channels * pixels]}
-                alone["tail.weight"] = tail[: channels * pixels]
-                found = read_resunet_spec(alone)
-                return found and {**found, "img_channel": channels, "unshuffle": side}
-    return None
+    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
+    if head is None or tail is None or head.ndim != 4 or head.shape[1] == tail.shape[0]:
+        return None  # nothing beside the image
+    return read_beside(state_dict, lambda channels: (channels * (1 + count), channels + count))
 
 
 FAMILIES = (

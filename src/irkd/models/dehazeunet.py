@@ -22,7 +22,7 @@ from torch import Tensor
 from irkd.models import dark_channel
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
-from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_resunet_spec
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside
 
 # Of the whole image in small, from which its haze is told.
 _OVERVIEW_SIDE = 512
@@ -63,7 +63,7 @@ class DehazeUNet(ResUNet):
     @torch.no_grad()
     def estimate(self, images: Tensor, shrunk: float = 1) -> Estimate:
         """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show."""
-        fine = self._light(self._whole_blocks(images))
+        fine = self._light(self.padded(images, dark_channel.BLOCK))
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
         return Estimate(dark_channel.air_light(fine), dark_channel.shadows(fine), steps)
@@ -71,7 +71,7 @@ class DehazeUNet(ResUNet):
     def forward(self, images: Tensor, known: Estimate | None = None) -> Tensor:
         height, width = images.shape[-2:]
         known = self.estimate(images) if known is None else known
-        padded = self._whole_blocks(images, known.shrunk)
+        padded = self.padded(images, dark_channel.BLOCK * known.shrunk)
         dehazed, facts = self._dehazed(padded, known)
         answer = self.answer(torch.cat([padded, *dehazed, facts], 1))
         channels = self.spec.img_channel
@@ -86,11 +86,6 @@ class DehazeUNet(ResUNet):
         """In [0, 1], in a precision in which haze may be divided out."""
         precise = images if images.dtype == torch.float64 else images.float()
         return from_range(precise, self.spec.value_range).clamp(0.0, 1.0)
-
-    def _whole_blocks(self, images: Tensor, shrunk: int = 1) -> Tensor:
-        multiple = max(self.size_multiple, dark_channel.BLOCK * shrunk)
-        height, width = images.shape[-2:]
-        return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
     @torch.no_grad()
     def _dehazed(self, images: Tensor, known: Estimate) -> tuple[list[Tensor], Tensor]:
@@ -118,21 +113,10 @@ def _share(trust: Tensor, images: Tensor) -> Tensor:
 
 def read_dehazeunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | None:
     """The options that the weights imply (`gated` they do not tell); None for other weights."""
-    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
-    if head is None or tail is None or head.ndim != 4:
-        return None
-    for channels in (3, 1):
-        for side in (4, 2, 1):
-            pixels = side * side
-            if (head.shape[1], tail.shape[0]) == (
-                ((1 + _DEHAZINGS) * channels + _FACTS) * pixels,
-                (channels + _DEHAZINGS) * pixels,
-            ):
-                alone = {**state_dict, "head.weight": head[:, : channels * pixels]}
-                alone["tail.weight"] = tail[: channels * pixels]
-                found = read_resunet_spec(alone)
-                return found and {**found, "img_channel": channels, "unshuffle": side}
-    return None
+    return read_beside(
+        state_dict,
+        lambda channels: ((1 + _DEHAZINGS) * channels + _FACTS, channels + _DEHAZINGS),
+    )
 
 
 FAMILIES = (

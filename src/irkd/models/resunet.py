@@ -10,8 +10,9 @@ in ten channels of the lower levels died in training on haze and blur. State dic
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -113,10 +114,11 @@ class ResUNet(nn.Module):
         padded = self.padded(images)
         return (padded + self.answer(padded))[..., :height, :width]
 
-    def padded(self, images: Tensor) -> Tensor:
+    def padded(self, images: Tensor, multiple: int = 1) -> Tensor:
+        """Sides become multiples of `size_multiple`, and of `multiple`; both are powers of two."""
         height, width = images.shape[-2:]
-        missing = (0, -width % self.size_multiple, 0, -height % self.size_multiple)
-        return F.pad(images, missing, mode="replicate")
+        multiple = max(multiple, self.size_multiple)
+        return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
     def answer(self, images: Tensor) -> Tensor:
         """What is to be added to the image; sides are multiples of `size_multiple`."""
@@ -167,6 +169,26 @@ def read_resunet_spec(state_dict: Mapping[str, Tensor]) -> dict[str, object] | N
         "widths": (head.shape[0], *(down.shape[0] for down in downs if down is not None)),
         "blocks": tuple(len(children_of(state_dict, stage)) for stage in stages),
     }
+
+
+def read_beside(
+    state_dict: Mapping[str, Tensor], counts: Callable[[int], tuple[int, int]]
+) -> dict[str, object] | None:
+    """As `read_resunet_spec`, of a network that sees further channels beside the image's.
+
+    `counts`: from the image's channels to all that the head takes and the tail gives, a pixel.
+    """
+    head, tail = state_dict.get("head.weight"), state_dict.get("tail.weight")
+    if head is None or tail is None or head.ndim != 4:
+        return None
+    for channels, side in itertools.product((3, 1), (4, 2, 1)):
+        pixels = side * side
+        if (head.shape[1], tail.shape[0]) == tuple(count * pixels for count in counts(channels)):
+            alone = {**state_dict, "head.weight": head[:, : channels * pixels]}
+            alone["tail.weight"] = tail[: channels * pixels]
+            found = read_resunet_spec(alone)
+            return found and {**found, "img_channel": channels, "unshuffle": side}
+    return None
 
 
 _BLOCK = re.compile(r"((?:encoders\.\d+|middle|decoders\.\d+)\.\d+\.)conv[12]\.(?:weight|bias)")
