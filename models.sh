@@ -5,7 +5,7 @@
 # made; PRECISION=bf16 is faster where the processor has instructions for it.
 set -eu
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- derain dehaze denoise deblur general denoise-fast
+[ $# -gt 0 ] || set -- derain dehaze denoise deblur general denoise-fast judge
 runs=runs/shipped
 
 # train RUN [OPTION ...]: begun, or gone on with; by `irkd $command`.
@@ -234,6 +234,11 @@ for name in "$@"; do
             command=distill
             train denoise-fast --preset denoise-fast --set teacher.weights=$runs/denoise-third
             command=train
+            ;;
+        judge)
+            # Chooses between the models as they are in the package.
+            python -m bench.judge src/irkd/inference/judge.safetensors --work "$runs/judge"
+            continue
             ;;
     esac
     folder=src/irkd/shipped

@@ -1,9 +1,10 @@
 """python -m bench.marks [--task TASK ...] [--folder DIR] [--limit N] [--side N] [--out FILE]
 
-What the models that ship reach, beside the degraded input, `general`, and a peer that is told the
-truth: BM3D the noise (where the `bm3d` package is installed), the dark-channel prior for haze, and
-a perfect remover of streaks for rain with a veil; with the seconds an image takes, in turns. On the
-built-in photographs, or on a folder of clean images. Seeds are those of no training.
+What the models that ship reach, beside the degraded input, `general`, what `irkd restore` makes of
+it when told nothing, and a peer that is told the truth: BM3D the noise (where the `bm3d` package is
+installed), the dark-channel prior for haze, and a perfect remover of streaks for rain with a veil;
+with the seconds an image takes, in turns. On the built-in photographs, or on a folder of clean
+images. Seeds are those of no training.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,16 @@ from irkd.data.reading import is_image_name, read_image
 from irkd.environment import describe_environment
 from irkd.inference.backends import load_network
 from irkd.inference.restorer import Restorer
+from irkd.inference.specialists import open_chooser
 from irkd.metrics.full_reference import psnr
 from irkd.models.weights import read_metadata, shipped_models
 from irkd.report.intervals import mean_interval
 
 Image = NDArray[np.uint8]
+Restore = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+# Of `irkd restore` with nothing said, which judges each image.
+UNTOLD = "irkd restore"
 
 SEED = 0x1E57  # no training or validation stream begins with it
 
@@ -56,7 +63,7 @@ def central(image: Image, side: int) -> Image:
 class Scores:
     """PSNR and seconds of every image by what restored it; and each one's worst image."""
 
-    def __init__(self, condition: Condition, images: list[Image], models: dict[str, Restorer]):
+    def __init__(self, condition: Condition, images: list[Image], models: dict[str, Restore]):
         self.psnr: dict[str, list[float]] = {}
         self.seconds: dict[str, list[float]] = {}
         self.worst: dict[str, tuple[float, Image]] = {}
@@ -99,7 +106,11 @@ def main() -> None:
     }
     tasks = {name: read_metadata(path)["task"] for name, path in shipped_models().items()}
     extra = dict(each.split("=", 1) for each in arguments.model)
-    others = {name: Restorer(load_network(path)) for name, path in extra.items()}
+    others: dict[str, Restore] = {
+        name: Restorer(load_network(path)) for name, path in extra.items()
+    }
+    chooser = open_chooser(None)
+    others[UNTOLD] = lambda image: chooser.choose(image).restorer(image)
     whole_images = clean_images(arguments.folder, arguments.limit, None)
     images = [central(image, arguments.side) for image in whole_images]
     table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "worst", "s")

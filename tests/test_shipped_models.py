@@ -13,6 +13,7 @@ import irkd
 from irkd.data.opening import open_pairs
 from irkd.data.pairs import Image
 from irkd.inference.backends import load_network
+from irkd.inference.degradation import degradation_of
 from irkd.inference.restorer import Restorer
 from irkd.metrics.full_reference import psnr
 from irkd.metrics.protocols import quantized
@@ -21,11 +22,12 @@ from irkd.profiling.macs import count_macs
 
 SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
 MEASURED = ("general", "deblur", "dehaze", "denoise", "derain")
+JUDGE = Path(irkd.__file__).parent / "inference" / "judge.safetensors"
 
 
 def test_there_are_models_for_the_demo_and_for_restore() -> None:
     assert {path.stem for path in SHIPPED} >= {"demo-teacher", *MEASURED}
-    assert sum(path.stat().st_size for path in SHIPPED) < 12e6
+    assert sum(path.stat().st_size for path in (*SHIPPED, JUDGE)) < 12e6
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -98,6 +100,37 @@ def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
     for degraded, reference in photographs("jpeg"):
         restored = quantized(restorer(degraded.astype(np.float32) / 255))
         gains.append(psnr(restored, reference) - psnr(degraded, reference))
+    assert np.mean(gains) > 0, gains
+
+
+@pytest.mark.parametrize("task", ["denoise", "derain", "deblur"])
+def test_told_nothing_it_does_nearly_what_the_model_for_the_damage_does(task: str) -> None:
+    told = Restorer(load_network(task))
+    gains, most = [], []
+    for degraded, reference in photographs(task):
+        before = psnr(degraded, reference)
+        gains.append(psnr(irkd.restore(degraded), reference) - before)
+        restored = quantized(told(degraded.astype(np.float32) / 255))
+        most.append(psnr(restored, reference) - before)
+    assert np.mean(gains) > np.mean(most) - 1.0, (gains, most)
+
+
+@pytest.mark.parametrize("task", ["denoise", "derain", "dehaze", "deblur"])
+def test_told_nothing_it_mostly_finds_what_is_wrong(task: str) -> None:
+    pairs = open_pairs("photographs", task=task)
+    found = [degradation_of(pairs.load(index).degraded).task for index in range(len(pairs))]
+    assert found.count(task) >= 4, found
+
+
+def test_told_nothing_it_leaves_good_photographs_as_they_are() -> None:
+    unchanged, gains = [], []
+    for reference in whole_photographs():
+        unchanged.append(min(psnr(irkd.restore(reference), reference), 60.0))
+        encoded = cv2.imencode(".jpg", reference[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        degraded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+        gains.append(psnr(irkd.restore(degraded), reference) - psnr(degraded, reference))
+    assert np.mean(unchanged) > 42, unchanged
+    assert min(unchanged) > 35, unchanged  # stars are taken for noise: docs/models/judge.md
     assert np.mean(gains) > 0, gains
 
 

@@ -2,7 +2,7 @@
 
 >>> import irkd
 >>> network = irkd.load_network("general")
->>> restored = irkd.restore("photo.jpg", "general")
+>>> restored = irkd.restore("photo.jpg")
 """
 
 from __future__ import annotations

@@ -519,7 +519,8 @@ def test_the_task_picks_the_shipped_model(run, tmp_path, identity_model, blur_mo
         monkeypatch.setattr(f"{module}.shipped_models", lambda: shipped)
     pixels = noise((20, 20, 3))
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    for options, is_general in (([], True), (["--task", "denoise"], False)):
+    cases = ([], True), (["--task", "general"], True), (["--task", "denoise"], False)
+    for options, is_general in cases:
         code, _, err = run(tmp_path / "a.png", *options, "-o", tmp_path / "b.png", "--overwrite")
         assert (code, err) == (0, "")
         assert np.array_equal(read(tmp_path / "b.png"), pixels) == is_general

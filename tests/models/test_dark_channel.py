@@ -15,6 +15,7 @@ from irkd.inference.backends import load_network
 from irkd.models.base import create_network
 from irkd.models.dark_channel import (
     BLOCK,
+    Shadows,
     air_light,
     dark_channel,
     shadows,
@@ -45,6 +46,10 @@ def hazed(images: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     return (hazy * 255).round() / 255, through
 
 
+def shadows_of(images: Tensor) -> Shadows:
+    return shadows(dark_channel(images))
+
+
 def error(images: Tensor, others: Tensor) -> float:
     return float((images - others).square().mean())
 
@@ -53,7 +58,7 @@ def error(images: Tensor, others: Tensor) -> float:
 def test_a_hazy_photograph_comes_nearer_to_what_it_was(index: int) -> None:
     sharp = photograph(index)
     hazy, true = hazed(sharp, 1.2)
-    air = air_light(hazy)
+    air = air_light(hazy, dark_channel(hazy))
     through = transmission(hazy, air, hazy)
     assert error(air, AIR) ** 0.5 < 0.12
     assert error(through, true) < error(torch.ones_like(true), true) / 3
@@ -70,16 +75,16 @@ def test_told_the_haze_it_gives_the_scene_back() -> None:
 def test_an_even_veil_is_taken_away(veil: float) -> None:
     sharp = photograph(0)
     veiled = sharp * (1 - veil) + veil * 0.8
-    assert error(without_veil(veiled, shadows(veiled)), sharp) < error(veiled, sharp) / 10
+    assert error(without_veil(veiled, shadows_of(veiled)), sharp) < error(veiled, sharp) / 10
 
 
 def test_haze_is_trusted_and_dark_spots_speak_against_it() -> None:
     for index in range(6):
         sharp = photograph(index)
-        assert float(trust_in_haze(shadows(sharp))) == 0, index
-        assert float(trust_in_veil(shadows(sharp))) < 0.05, index
-        assert float(trust_in_haze(shadows(hazed(sharp, 1.2)[0]))) == 1, index
-        assert float(trust_in_veil(shadows(sharp * 0.75 + 0.25 * 0.8))) == 1, index
+        assert float(trust_in_haze(shadows_of(sharp))) == 0, index
+        assert float(trust_in_veil(shadows_of(sharp))) < 0.05, index
+        assert float(trust_in_haze(shadows_of(hazed(sharp, 1.2)[0]))) == 1, index
+        assert float(trust_in_veil(shadows_of(sharp * 0.75 + 0.25 * 0.8))) == 1, index
 
 
 def test_the_dark_channel_is_the_least_of_the_surroundings() -> None:
@@ -94,7 +99,7 @@ def test_the_dark_channel_is_the_least_of_the_surroundings() -> None:
 def test_a_transmission_takes_the_edges_of_its_guide() -> None:
     sharp, _ = hazed(photograph(2), 1.0)
     small = torch.nn.functional.avg_pool2d(sharp, 2)
-    air = air_light(small)
+    air = air_light(small, dark_channel(small))
     fine, coarse = transmission(small, air, sharp), transmission(small, air, small)
     assert fine.shape[-2:] == sharp.shape[-2:]
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(fine, 2), coarse, rtol=0, atol=0.02)
@@ -114,7 +119,7 @@ def test_any_image_has_finite_results(height: int, width: int, kind: str) -> Non
         images[1] = {"black": 0.0, "grey": 0.5}.get(kind, 1.0)
     if kind == "one dark pixel":
         images[1, :, 0, 0] = 0.0
-    air, dark = air_light(images), shadows(images)
+    air, dark = air_light(images, dark_channel(images)), shadows_of(images)
     through = transmission(images, air, images)
     assert through.shape == (2, 1, *images.shape[-2:])
     assert through.min() > 0
@@ -128,7 +133,11 @@ def test_any_image_has_finite_results(height: int, width: int, kind: str) -> Non
 
 def test_each_image_of_a_batch_is_judged_by_itself() -> None:
     images = torch.cat([photograph(0), hazed(photograph(0), 1.2)[0]])
-    for function in (air_light, lambda each: torch.stack(shadows(each), 1)):
+    of_air, of_shadows = (
+        lambda each: air_light(each, dark_channel(each)),
+        lambda each: torch.stack(shadows_of(each), 1),
+    )
+    for function in (of_air, of_shadows):
         alone = torch.cat([function(each[None]) for each in images])
         assert torch.equal(function(images), alone)
 

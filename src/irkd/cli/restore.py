@@ -34,14 +34,14 @@ def restore(
             "-m",
             help="A run directory, .safetensors, .pth, .onnx or OpenVINO .xml file, or the name of"
             " a model that ships with irkd.",
-            show_default="the task's, or general",
+            show_default="the task's, or by what each image shows",
         ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="derain, deblur, dehaze or denoise: picks a shipped model, and what released"
-            " weights do not tell. auto judges each image."
+            help="derain, deblur, dehaze, denoise or general: picks a shipped model, and what"
+            " released weights do not tell. auto judges each image, as without a model.",
         ),
     ] = None,
     settings: NetworkSetOption = None,
@@ -134,7 +134,7 @@ def restore(
     if isinstance(chooser, OneModel):
         name = chooser.model
         print_assumptions(chooser.restorer.network, name)
-        if model is None and task is not None and name == "general":
+        if model is None and name == "general" != task:
             stderr().print(f"no model for {task} ships with irkd; using {name}.")
     found = {video.resolve() for path in images if path.is_dir() for video in videos_below(path)}
     passed_over = len(found - {job.source.resolve() for job in jobs})

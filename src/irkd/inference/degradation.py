@@ -1,10 +1,8 @@
-"""What damage an image shows: rain, noise, haze, blur, or none that is clear.
+"""What damage an image shows, and which model is for it.
 
-Four measures without learned weights, each a number with a threshold. They look for what irkd's
-degradations and real ones have in common: streaks that agree in direction, noise that differs
-between colours, a picture without dark spots, and edges that are nowhere sharp. Thresholds were set
-on textures, grey photographs and procedural images; docs/restore.md states how often the answer is
-right on others.
+A small network (`irkd.inference.judge`), trained on procedural images, tells from squares all over
+the image how much blur, haze, rain, noise and JPEG there is. With some measures of the image it
+says which model promises most. docs/restore.md states how often the answer is right.
 """
 
 from __future__ import annotations
@@ -13,39 +11,36 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from irkd.inference.picture import Pixels, as_colour, to_float
+from irkd.inference.judge import DAMAGES, MODELS, Judge, trained_judge
+from irkd.inference.picture import Pixels, as_colour, shrink_to, to_float
+from irkd.models import dark_channel
 
 Floats = NDArray[np.floating[Any]]
 
-# Measured on the middle of the image: this many pixels a side tell enough.
+# Squares of this many pixels a side are judged, so many along each side of the image at most.
+_SQUARE, _SQUARES = 256, 3
+# The measures are of the middle of the image: this many pixels a side tell enough.
 _SIDE = 640
 _SMALLEST_SIDE = 96
 # Deviation of the light below which there is nothing to see.
 _PLAIN = 0.01
-# Streaks are sought in fewer: it takes most of the time.
-_STREAK_SIDE = 384
-
-# Rain: share of the picture whose streaks agree, how much more they hold together along their
-# direction than across others, and how much brighter than dark they are (skewness).
-_AGREEMENT, _COHERENCE, _BRIGHTNESS = 0.45, 1.9, 0.3
-# Degrees from the vertical that rain falls at, at most.
-_STEEPEST = 52.5
-_STREAK = 15
-# Noise: deviation in levels of 255, and correlation between colours. A camera's or a drawing's
-# finest detail is nearly the same in all colours, noise is not.
-_DEVIATION, _CORRELATION = 0.9, 0.4
-# Haze: what the darkest spots still reflect (the dark channel of He, Sun, Tang, CVPR 2009).
-_DARKEST = 0.055
+_OVERVIEW_SIDE = 512
 _DARK_WINDOW, _DARK_SIDE = 9, 400
-# Blur: of the sharpest edges, the share of a step that is made within one pixel rather than three.
-_SHARPNESS = 0.43
+# How sure it must be of a model for one task; a good photograph taken for hazy loses most.
+_SURE = {"derain": 0.5, "deblur": 0.3, "dehaze": 0.75, "denoise": 0.35}
+# Levels of 255 below which damage is not named.
+_SEEN = 1.5
+_NAMES = {"jpeg": "JPEG"}
+_FOR = {"derain": "rain", "deblur": "blur", "dehaze": "haze", "denoise": "noise or JPEG"}
 
 
 class Degradation(NamedTuple):
-    """`task`: derain, denoise, dehaze, deblur, or general where the damage is unclear or none.
-    `reasons`: what it was judged by, in words."""
+    """`task`: derain, denoise, dehaze or deblur; or general where no model of one task promises
+    most. `reasons`: what it was judged by, in words."""
 
     task: str
     reasons: tuple[str, ...]
@@ -54,63 +49,52 @@ class Degradation(NamedTuple):
 def degradation_of(image: Pixels) -> Degradation:
     """Judge an image H x W or H x W x 3, uint8, uint16 or float32 in [0, 1].
 
-    Of several, the first of rain, noise, blur and haze is named: each spoils the measures of those
-    after it. Images with a side below 96 pixels, and plain ones, do not tell: general.
+    Images with a side below 96 pixels, and plain ones, do not tell: general.
     """
-    height, width = image.shape[:2]
-    if min(height, width) < _SMALLEST_SIDE:
+    if min(image.shape[:2]) < _SMALLEST_SIDE:
         return Degradation("general", ("too small to judge",))
+    if float(to_float(_middle(image, _SIDE)).mean(axis=2).std()) < _PLAIN:
+        return Degradation("general", ("too plain to judge",))
+    judge = trained_judge()
+    told = tell(image, judge)
+    with torch.inference_mode():
+        promises = judge.promises(told[None])[0]
+    best = MODELS[int(promises.argmax())]
+    task = best if float(promises.max()) >= _SURE.get(best, 0) else "general"
+    levels = {name: 2 ** float(told[place]) - 1 for place, name in enumerate(DAMAGES)}
+    found = sorted((name for name in DAMAGES if levels[name] >= _SEEN), key=levels.__getitem__)
+    words = [f"{_NAMES.get(name, name)} of {levels[name]:.0f} levels" for name in reversed(found)]
+    unclear = f"little {_FOR[task]}, if any" if task in _FOR else "no clear damage"
+    return Degradation(task, (", ".join(words) or unclear,))
+
+
+def tell(image: Pixels, judge: Judge) -> Tensor:
+    """What `Judge.promises` is told of an image: the mean amounts of damage, log2(1 + levels), and
+    the measures."""
+    squares = torch.from_numpy(np.stack([to_float(each) for each in _squares(as_colour(image))]))
+    with torch.inference_mode():
+        amounts = judge.amounts(squares.permute(0, 3, 1, 2)).mean(0)
+    return torch.cat([amounts, torch.tensor(_measures(image), dtype=torch.float32)]).clone()
+
+
+def _measures(image: Pixels) -> list[float]:
+    """In the order of `judge.MEASURES`."""
     middle = to_float(as_colour(_middle(image, _SIDE)))
     light: Floats = np.ascontiguousarray(middle.mean(axis=2))
-    if float(light.std()) < _PLAIN:
-        return Degradation("general", ("too plain to judge",))
-    angle, coherence, agreement, brightness = streaks(_middle(light, _STREAK_SIDE))
-    if coherence > _COHERENCE and agreement > _AGREEMENT and brightness > _BRIGHTNESS:
-        lean = f"{abs(angle):.0f} degrees from the vertical"
-        return Degradation("derain", (f"bright streaks, {lean}, in {agreement:.0%} of it",))
-    deviation, correlation = noise(middle)
-    if deviation > _DEVIATION and correlation < _CORRELATION:
-        return Degradation("denoise", (f"noise of deviation {deviation:.1f} of 255",))
-    sharpness = edge_sharpness(light)
-    if sharpness < _SHARPNESS:
-        return Degradation(
-            "deblur", (f"edges at most {sharpness / 0.5:.0%} as steep as sharp ones",)
-        )
-    darkest = dark_channel(image)
-    if darkest > _DARKEST:
-        return Degradation("dehaze", (f"no spot darker than {darkest:.0%} of white",))
-    return Degradation("general", ("no clear damage",))
-
-
-def streaks(light: Floats) -> tuple[float, float, float, float]:
-    """The lines that fall through H x W light: their angle from the vertical in degrees; how
-    coherent they are along it, over the median direction; the share of blocks that agree; and their
-    skewness, positive for bright lines.
-    """
-    detail: Any = light - cv2.GaussianBlur(light, (0, 0), 3)
-    # An edge must not outweigh all streaks.
-    limit = 6 * (1.4826 * float(np.median(np.abs(detail))) + 1e-4)
-    detail = np.clip(detail, -limit, limit)
-    variance = _blocks(detail, 32).var(axis=1) + 1e-8
-    angles = np.arange(-90, 90, 15)
-    coherence = np.empty((len(angles), len(variance)))
-    skewness = np.empty_like(coherence)
-    for i, angle in enumerate(angles):
-        lines = _blocks(cv2.filter2D(detail, cv2.CV_32F, _line(90 + float(angle))), 32)
-        centred = lines - lines.mean(axis=1, keepdims=True)
-        spread = (centred**2).mean(axis=1)
-        coherence[i] = spread / variance
-        skewness[i] = (centred**3).mean(axis=1) / (spread**1.5 + 1e-9)
-    typical = np.median(coherence, axis=1)
-    best = int(np.argmax(np.where(np.abs(angles) <= _STEEPEST, typical, -1)))
-    turned = coherence.argmax(axis=0) - best
-    apart = np.abs((turned + len(angles) // 2) % len(angles) - len(angles) // 2)
-    return (
-        float(angles[best]),
-        float(typical[best] / (np.median(typical) + 1e-6)),
-        float((apart <= 1).mean()),
-        float(np.median(skewness[best])),
-    )
+    small = to_float(shrink_to(as_colour(image), _OVERVIEW_SIDE))
+    height, width = (side // dark_channel.BLOCK * dark_channel.BLOCK for side in small.shape[:2])
+    whole = torch.from_numpy(np.ascontiguousarray(small[:height, :width])).permute(2, 0, 1)[None]
+    dark = dark_channel.shadows(dark_channel.dark_channel(whole))
+    deviation, likeness = noise(middle)
+    return [
+        edge_sharpness(light),
+        np.sqrt(darkest_spots(image)),
+        float(dark.twentieth.sqrt()),
+        float(dark.quarter.sqrt()),
+        np.log(deviation + 0.1),
+        likeness,
+        blocks_of_jpeg(light),
+    ]
 
 
 def noise(colours: Floats) -> tuple[float, float]:
@@ -139,7 +123,7 @@ def noise(colours: Floats) -> tuple[float, float]:
     return 255 * float(np.sqrt(np.percentile(power, 15))), max(correlations)
 
 
-def dark_channel(image: Pixels) -> float:
+def darkest_spots(image: Pixels) -> float:
     """The brightness, 0 to 1, that all but the darkest hundredth of an image's surroundings have:
     haze and veils leave nothing dark."""
     step = max(max(image.shape[:2]) // (4 * _DARK_SIDE), 1)
@@ -166,6 +150,28 @@ def edge_sharpness(light: Floats) -> float:
     return min(shares)
 
 
+def blocks_of_jpeg(light: Floats) -> float:
+    """How much larger the steps of H x W light are where JPEG's blocks meet than elsewhere; 1 where
+    there are none, or where they lie elsewhere."""
+    shares = []
+    for axis in (0, 1):
+        steps = np.abs(np.diff(light, axis=axis)).mean(axis=1 - axis)
+        meets = np.arange(len(steps)) % 8 == 7
+        shares.append(float(steps[meets].mean() / (steps[~meets].mean() + 1e-6)))
+    return sum(shares) / 2
+
+
+def _squares(image: Pixels) -> list[Pixels]:
+    """Spread evenly over H x W x 3; all of it where it is small."""
+    places = []
+    for length in image.shape[:2]:
+        count = min(_SQUARES, -(-length // _SQUARE))
+        places.append(np.linspace(0, max(length - _SQUARE, 0), count).round().astype(int))
+    return [
+        image[top : top + _SQUARE, left : left + _SQUARE] for top in places[0] for left in places[1]
+    ]
+
+
 def _middle(image: Pixels, side: int) -> Pixels:
     top, left = (max(length - side, 0) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
@@ -176,13 +182,3 @@ def _blocks(values: Any, side: int) -> Floats:
     height, width = (length // side * side for length in values.shape)
     cut = values[:height, :width].reshape(height // side, side, width // side, side)
     return cut.swapaxes(1, 2).reshape(-1, side * side)
-
-
-def _line(degrees: float) -> NDArray[np.float32]:
-    """A line through the middle of a kernel of 15 x 15, antialiased, summing to 1."""
-    radius = _STREAK // 2
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
-    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    along, across = np.abs(x * cosine + y * sine), np.abs(y * cosine - x * sine)
-    inside = np.clip(radius + 0.5 - along, 0, 1) * np.clip(1 - across, 0, 1)
-    return (inside / inside.sum()).astype(np.float32)

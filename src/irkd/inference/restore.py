@@ -52,7 +52,7 @@ def restore(
     Without it, arrays are returned: of a file, its upright pixels restored.
 
     `model`: whatever `irkd.load_network` takes; None takes the model that ships with irkd for
-    `task`, or the general one; with task "auto" the one that each image's damage asks for.
+    `task`, or, without one or with "auto", the one that each image's damage asks for.
     `options` say what released weights do not tell of their network.
     `tile`, `overlap`: see `Restorer`. `strength`: 0 gives the image
     back, 1 restores it fully. `compare` writes a before/after picture beside each result.

@@ -1,4 +1,7 @@
-"""Which model restores an image: the one named, a task's, or the one that its damage asks for."""
+"""Which model restores an image: the one named, a task's, or the one that its damage asks for.
+
+The last is what happens when nothing else is said.
+"""
 
 from __future__ import annotations
 
@@ -96,8 +99,8 @@ def open_chooser(
     device: str = "auto",
     options: Mapping[str, object] | None = None,
 ) -> Chooser:
-    """What restores: `model`, the shipped model for `task`, or with task "auto" the one that each
-    image's damage asks for."""
+    """What restores: `model`, or the shipped model for `task`. With neither, or with task "auto",
+    the one that each image's damage asks for."""
     chosen = choose_device(device)
 
     def open_restorer(name: str | Path, task: str | None = None) -> Restorer:
@@ -108,9 +111,9 @@ def open_chooser(
             network, device=place, tile=tile, overlap=overlap, largest_tile=LARGEST_TILE
         )
 
-    if task == AUTO:
-        if model is not None:
-            raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
+    if task == AUTO and model is not None:
+        raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
+    if model is None and task in (None, AUTO):
         return Specialists(open_restorer, str(chosen))
     name = choose_model(task) if model is None else model
     return OneModel(open_restorer(name, task), str(name))

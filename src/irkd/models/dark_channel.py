@@ -48,9 +48,9 @@ def dark_channel(images: Tensor) -> Tensor:
     return -_largest(F.max_pool2d(-images.amin(1, keepdim=True), BLOCK))
 
 
-def shadows(images: Tensor) -> Shadows:
-    """How bright the dark spots of images are."""
-    darkest = -(-_places(dark_channel(images))).flatten(1).topk(_QUARTER, 1).values
+def shadows(dark: Tensor) -> Shadows:
+    """How bright the dark spots of images are, of their dark channel."""
+    darkest = -(-_places(dark)).flatten(1).topk(_QUARTER, 1).values
     return Shadows(darkest[:, _TWENTIETH - 1], darkest[:, _QUARTER - 1])
 
 
@@ -64,9 +64,9 @@ def trust_in_haze(dark: Shadows) -> Tensor:
     return _rise(dark.quarter, *_HAZY)
 
 
-def air_light(images: Tensor) -> Tensor:
-    """The colour of the air, B x C: the mean of where the dark channel is brightest."""
-    where = _places(dark_channel(images)).flatten(1).topk(_AIRY, 1).indices
+def air_light(images: Tensor, dark: Tensor) -> Tensor:
+    """The colour of the air, B x C: the mean of where `dark`, their dark channel, is brightest."""
+    where = _places(dark).flatten(1).topk(_AIRY, 1).indices
     colours = _places(F.avg_pool2d(images, BLOCK)).flatten(2)
     return colours.gather(2, where[:, None].expand(-1, images.shape[1], -1)).mean(2)
 

@@ -66,7 +66,8 @@ class DehazeUNet(ResUNet):
         fine = self._light(self.padded(images, dark_channel.BLOCK))
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
-        return Estimate(dark_channel.air_light(fine), dark_channel.shadows(fine), steps)
+        dark = dark_channel.dark_channel(fine)
+        return Estimate(dark_channel.air_light(fine, dark), dark_channel.shadows(dark), steps)
 
     def forward(self, images: Tensor, known: Estimate | None = None) -> Tensor:
         height, width = images.shape[-2:]

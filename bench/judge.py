@@ -1,0 +1,297 @@
+"""python -m bench.judge OUT [--work DIR] [--images N] [--steps N] [--examples N]
+
+Makes the network by which `irkd restore` chooses a model (`irkd.inference.judge`), in three parts,
+the first two of which go on where they were stopped: it learns how much of each damage procedural
+images have; the models that ship restore other such images; and from what each of them gained it
+learns which to choose. No photograph is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from irkd.data.degrade import DEGRADATIONS, plausible_depth
+from irkd.data.opening import open_pairs
+from irkd.files import atomic_path
+from irkd.inference.backends import load_network
+from irkd.inference.degradation import tell
+from irkd.inference.judge import DAMAGES, MODELS, Judge
+from irkd.inference.restorer import Restorer
+from irkd.metrics.full_reference import psnr
+
+Image = NDArray[np.uint8]
+Floats = NDArray[Any]
+
+SEED = 901
+STYLES = ("sunlight", "daylight", "surfaces", "scenes", "streets")
+SIDE = 384  # of the procedural images
+SIDES = (160, 192, 224, 256)  # of what is judged
+BATCH = 16
+RATE = 3e-3
+EVERY = 200
+# Each damage, in the order in which an image meets them, by irkd's kinds and their shares.
+KINDS: dict[str, tuple[tuple[str, float], ...]] = {
+    "blur": (("deblur", 0.55), ("deblur-mild", 0.45)),
+    "haze": (("dehaze", 1.0),),
+    "rain": (("derain", 0.65), ("derain-heavy", 0.35)),
+    "noise": (("denoise", 1.0),),
+    "jpeg": (("jpeg", 1.0),),
+}
+# In decibels: what an equal image counts as; by how much models differ that are hardly alike; what
+# a wrong choice costs at most; and by how much another must be better than the general model.
+MOST, ALIKE, LARGEST, LEAD = 50.0, 0.5, 25.0, 0.3
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image, and what it was; `levels`: by how much each damage changed it, rms of 255."""
+
+    degraded: Image
+    clean: Image
+    levels: Floats
+
+
+class Examples:
+    """Damaged crops of procedural images, the same for the same words of a seed."""
+
+    def __init__(self, images: int) -> None:
+        self._pool = [
+            source.clean(index)
+            for style in STYLES
+            for source in [
+                open_pairs(style, task="denoise", split="train", count=images, size=SIDE, seed=SEED)
+            ]
+            for index in range(images)
+        ]
+
+    def draw(self, rng: np.random.Generator, side: int) -> Example:
+        image, depth = self._crop(rng, side)
+        image = _varied(image, rng)
+        clean = _rounded(image)
+        levels = np.zeros(len(DAMAGES), np.float32)
+        for place in np.flatnonzero(_wanted(rng)):
+            names, shares = zip(*KINDS[DAMAGES[place]], strict=True)
+            degrade = DEGRADATIONS[str(rng.choice(names, p=shares))]
+            damaged = np.clip(degrade(image, depth, rng), 0, 1).astype(np.float32)
+            levels[place] = 255 * np.sqrt(((damaged - image) ** 2).mean())
+            image = damaged
+        return Example(_rounded(image), clean, levels)
+
+    def _crop(self, rng: np.random.Generator, side: int) -> tuple[Floats, Floats]:
+        image, depth = self._pool[rng.integers(len(self._pool))]
+        if depth is None:
+            depth = plausible_depth(image.shape, rng)
+        if rng.random() < 0.3:
+            size = (round(SIDE * rng.uniform((side + 8) / SIDE, 0.95)),) * 2
+            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            depth = cv2.resize(depth, size, interpolation=cv2.INTER_AREA)
+        top, left = rng.integers(0, image.shape[0] - side + 1, 2)
+        crop = (slice(top, top + side), slice(left, left + side))
+        turn = -1 if rng.random() < 0.5 else 1
+        return image[crop][:, ::turn].astype(np.float32) / 255, depth[crop][:, ::turn].copy()
+
+
+def _varied(image: Floats, rng: np.random.Generator) -> Floats:
+    """Colours, contrast and sharpness as they differ between cameras."""
+    image = image[..., rng.permutation(3)]
+    if rng.random() < 0.3:
+        grey = image.mean(2, keepdims=True)
+        image = grey + (image - grey) * np.float32(rng.uniform(0, 1.3))
+    image = np.clip(image, 0, 1)
+    if rng.random() < 0.3:
+        image = image ** np.float32(rng.uniform(0.7, 1.5))
+    if rng.random() < 0.3:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.65))
+    return np.ascontiguousarray(np.clip(image, 0, 1))
+
+
+def _wanted(rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which of DAMAGES: none, JPEG alone, one (at times saved as JPEG), or any of them together."""
+    wanted = np.zeros(len(DAMAGES), bool)
+    kind = rng.random()
+    if kind < 0.15:
+        return wanted
+    if kind < 0.72:
+        wanted[4 if kind < 0.25 else rng.integers(4)] = True
+        wanted[4] |= rng.random() < 0.2
+        return wanted
+    return rng.random(len(DAMAGES)) < (0.4, 0.35, 0.35, 0.5, 0.35)
+
+
+def _rounded(image: Floats) -> Image:
+    return np.rint(image * 255).astype(np.uint8)
+
+
+def learn_amounts(examples: Callable[[], Examples], judge: Judge, steps: int, file: Path) -> None:
+    """Train `judge` to tell the amounts of damage; leaves it with averaged weights."""
+    average = Judge()
+    average.load_state_dict(judge.state_dict())
+    optimizer = torch.optim.AdamW(judge.parameters(), RATE, weight_decay=1e-3)
+    done = 0
+    if file.exists():
+        state = torch.load(file, weights_only=True)
+        judge.load_state_dict(state["judge"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        done = state["step"]
+    pool = examples() if done < steps else None
+    losses: list[Tensor] = []
+    for step in range(done, steps):
+        assert pool is not None
+        rate = RATE * min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rng = np.random.default_rng([SEED, 1, step])
+        side = int(rng.choice(SIDES))
+        drawn = [pool.draw(rng, side) for _ in range(BATCH)]
+        images = torch.stack([as_tensor(each.degraded) for each in drawn])
+        amounts = torch.from_numpy(np.log2(1 + np.stack([each.levels for each in drawn])))
+        loss = F.mse_loss(judge.amounts(images), amounts, reduction="none").mean(0)
+        optimizer.zero_grad()
+        loss.mean().backward()
+        nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.detach())
+        with torch.no_grad():
+            for mean, weight in zip(average.parameters(), judge.parameters(), strict=True):
+                mean.lerp_(weight, 1 / min(step + 1, 300))
+            for kept, buffer in zip(average.buffers(), judge.buffers(), strict=True):
+                kept.copy_(buffer)
+        if (step + 1) % EVERY == 0 or step + 1 == steps:
+            shown = torch.stack(losses[-EVERY:]).mean(0).tolist()
+            pairs = zip(DAMAGES, shown, strict=True)
+            print(
+                f"step {step + 1}:", *(f"{name} {value:.3f}" for name, value in pairs), flush=True
+            )
+            state = {"step": step + 1, "judge": judge.state_dict()}
+            state |= {"average": average.state_dict(), "optimizer": optimizer.state_dict()}
+            with atomic_path(file, overwrite=True) as path:
+                torch.save(state, path)
+    judge.load_state_dict(average.state_dict())
+
+
+def as_tensor(image: Image) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
+
+
+def gains(examples: Callable[[], Examples], count: int, file: Path) -> list[tuple[Image, Floats]]:
+    """Images, and what each of MODELS gained at them in decibels: `count` examples, and of some
+    what the best model made of them, at which there is nothing left to gain."""
+    state = pickle.loads(file.read_bytes()) if file.exists() else {"drawn": 0, "found": []}
+    found: list[tuple[Image, Floats]] = state["found"]
+    if state["drawn"] >= count:
+        return found
+    restorers = [Restorer(load_network(name)) for name in MODELS]
+    pool = examples()
+    for index in range(state["drawn"], count):
+        rng = np.random.default_rng([SEED, 2, index])
+        drawn = pool.draw(rng, int(rng.choice((*SIDES, 320))))
+        values, best = _restored(drawn.degraded, drawn.clean, restorers)
+        found.append((drawn.degraded, values))
+        if values.max() > ALIKE and rng.random() < 0.35:
+            found.append((best, _restored(best, drawn.clean, restorers)[0]))
+        if (index + 1) % 20 == 0 or index + 1 == count:
+            print(f"{index + 1} of {count} images restored by every model", flush=True)
+            with atomic_path(file, overwrite=True) as path:
+                path.write_bytes(pickle.dumps({"drawn": index + 1, "found": found}))
+    return found
+
+
+def _restored(image: Image, clean: Image, restorers: list[Restorer]) -> tuple[Floats, Image]:
+    """What each gained at an image, and the best result."""
+    results = [_rounded(np.clip(restorer(image), 0, 1)) for restorer in restorers]
+    before, *after = (min(psnr(each, clean), MOST) for each in (image, *results))
+    values = np.subtract(after, before)
+    return values, results[int(values.argmax())]
+
+
+def learn_choice(judge: Judge, images: list[tuple[Image, Floats]], steps: int = 1500) -> None:
+    """Train what `judge` promises, on images with the gains of MODELS at them.
+
+    As several small networks, each from other random weights, whose answers are averaged.
+    """
+    torch.manual_seed(SEED)
+    told = torch.stack([tell(image, judge) for image, _ in images])
+    gained = torch.from_numpy(np.stack([values for _, values in images])).float()
+    gained[:, MODELS.index("general")] += LEAD
+    short = (gained - gained.max(1, keepdim=True).values).clamp(min=-LARGEST)
+    wanted = (short / ALIKE).softmax(1)
+    mean, scale = told.mean(0), told.std(0) + 1e-6
+    known = ((told - mean) / scale).clamp(-4, 4)
+    members = 5
+    width = judge.weighed.out_features // members
+    parts = [
+        nn.Sequential(nn.Linear(told.shape[1], width), nn.Tanh(), nn.Linear(width, len(MODELS)))
+        for _ in range(members)
+    ]
+    for part in parts:
+        optimizer = torch.optim.AdamW(part.parameters(), 1e-2, weight_decay=0.1)
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-2 * (1 - step / steps)
+            batch = torch.randint(len(known), (256,))
+            given = known[batch] + 0.1 * torch.randn(256, known.shape[1])
+            answer = part(given).log_softmax(1)
+            loss = -(wanted[batch] * answer).sum(1) - 0.3 * (short[batch] * answer.exp()).sum(1)
+            optimizer.zero_grad()
+            loss.mean().backward()
+            optimizer.step()
+    with torch.no_grad():
+        judge.get_buffer("told_mean").copy_(mean)
+        judge.get_buffer("told_scale").copy_(scale)
+        for name in ("weight", "bias"):
+            first = torch.cat([getattr(part[0], name) for part in parts])
+            getattr(judge.weighed, name).copy_(first)
+        judge.answer.weight.copy_(torch.cat([part[2].weight for part in parts], 1) / members)
+        judge.answer.bias.copy_(torch.stack([part[2].bias for part in parts]).mean(0))
+        chosen = judge.promises(told).argmax(1)
+    lost = short[torch.arange(len(short)), chosen].mean().abs()
+    print(f"of the best model's gain at {len(images)} images, {lost:.2f} dB are lost by the choice")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.judge", description=__doc__)
+    parser.add_argument("out", metavar="OUT", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("runs/shipped/judge"))
+    parser.add_argument("--images", type=int, default=150, help="procedural ones of each style")
+    parser.add_argument("--steps", type=int, default=4800, help=f"of {BATCH} crops")
+    parser.add_argument("--examples", type=int, default=1500, help="that all models restore")
+    parser.add_argument(
+        "--gains-only", action="store_true", help="the second part, for a process of its own"
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    judge = Judge()
+    examples: Callable[[], Examples] = lambda: Examples(arguments.images)  # noqa: E731
+    if not arguments.gains_only:
+        learn_amounts(examples, judge, arguments.steps, arguments.work / "amounts.pt")
+    restored = gains(examples, arguments.examples, arguments.work / "gains.pickle")
+    if arguments.gains_only:
+        return
+    learn_choice(judge.eval(), restored)
+    weights = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in judge.state_dict().items()
+    }
+    save_file(weights, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

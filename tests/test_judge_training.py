@@ -1,0 +1,41 @@
+"""The network that chooses models, made by the command that models.sh calls."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from irkd.inference.degradation import tell
+from irkd.inference.judge import MODELS, Judge
+
+ROOT = Path(__file__).parents[1]
+
+
+def make(out: Path, work: Path, *, steps: int, examples: int) -> str:
+    command = [sys.executable, "-m", "bench.judge", out, "--work", work, "--images", 1]
+    command += ["--steps", steps, "--examples", examples]
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def test_a_judge_is_made_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    out, again = tmp_path / "judge.safetensors", tmp_path / "again.safetensors"
+    assert "step 1:" in make(out, tmp_path / "work", steps=1, examples=2)
+    make(again, tmp_path / "elsewhere", steps=1, examples=2)
+    assert out.read_bytes() == again.read_bytes()
+    text = make(out, tmp_path / "work", steps=3, examples=3)
+    assert "step 3:" in text
+    assert "step 1:" not in text
+    assert re.search(r"at [3-6] images, \d", text)
+    judge = Judge()
+    judge.load_state_dict({name: tensor.float() for name, tensor in load_file(out).items()})
+    image = np.random.default_rng(0).integers(0, 256, (128, 160, 3), np.uint8)
+    promises = judge.eval().promises(tell(image, judge)[None])
+    assert promises.shape == (1, len(MODELS))
+    torch.testing.assert_close(promises.sum(), torch.tensor(1.0))
