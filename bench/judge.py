@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/shipped/judge"))
     parser.add_argument("--images", type=int, default=150, help="procedural ones of each style")
     parser.add_argument("--steps", type=int, default=4800, help=f"of {BATCH} crops")
-    parser.add_argument("--examples", type=int, default=1500, help="that all models restore")
+    parser.add_argument("--examples", type=int, default=2800, help="that all models restore")
     parser.add_argument(
         "--gains-only", action="store_true", help="the second part, for a process of its own"
     )
