@@ -81,7 +81,7 @@ def test_blocks_of_jpeg_are_seen_where_they_are():
     assert blocks_of_jpeg(blocks[3:, 3:]) < 1.1
 
 
-@pytest.mark.parametrize("size", [(97, 131), (96, 1500), (515, 260)])
+@pytest.mark.parametrize("size", [(97, 131), (96, 1500), (515, 260), (96, 60_000)])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 def test_images_of_any_size_and_kind_are_judged(size, kind):
     image = np.random.default_rng(0).random(size)

@@ -513,6 +513,16 @@ def test_a_real_interrupt(tmp_path, blur_model):
 # Models that ship.
 
 
+@pytest.mark.parametrize("options", [["--tile", "0"], ["--backend", "onnxruntime"]])
+def test_what_no_model_can_do_is_refused_once_and_before_the_work(run, tmp_path, options):
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), noise((20, 20, 3)))
+    code, out, err = run(tmp_path, *options, "-o", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "failed" not in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_task_picks_the_shipped_model(run, tmp_path, identity_model, blur_model, monkeypatch):
     shipped = {"general": identity_model, "denoise": blur_model}
     for module in ("irkd.models.weights", "irkd.inference.specialists"):

@@ -81,7 +81,9 @@ def _measures(image: Pixels) -> list[float]:
     """In the order of `judge.MEASURES`."""
     middle = to_float(as_colour(_middle(image, _SIDE)))
     light: Floats = np.ascontiguousarray(middle.mean(axis=2))
-    small = to_float(shrink_to(as_colour(image), _OVERVIEW_SIDE))
+    # Of a strip, something must be left across it.
+    across = -(-dark_channel.BLOCK * max(image.shape[:2]) // min(image.shape[:2]))
+    small = to_float(shrink_to(as_colour(image), max(_OVERVIEW_SIDE, across)))
     height, width = (side // dark_channel.BLOCK * dark_channel.BLOCK for side in small.shape[:2])
     whole = torch.from_numpy(np.ascontiguousarray(small[:height, :width])).permute(2, 0, 1)[None]
     dark = dark_channel.shadows(dark_channel.dark_channel(whole))
@@ -128,8 +130,7 @@ def darkest_spots(image: Pixels) -> float:
     haze and veils leave nothing dark."""
     step = max(max(image.shape[:2]) // (4 * _DARK_SIDE), 1)
     thinned = to_float(as_colour(image)[::step, ::step])
-    scale = min(1.0, _DARK_SIDE / max(thinned.shape[:2]))
-    small = cv2.resize(thinned, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = shrink_to(thinned, _DARK_SIDE)
     dark = cv2.erode(small.min(axis=2), np.ones((_DARK_WINDOW, _DARK_WINDOW), np.uint8))
     return float(np.percentile(dark, 1))
 

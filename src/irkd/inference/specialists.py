@@ -74,9 +74,10 @@ class Specialists:
 
     def __init__(self, open_model: Callable[[str], Restorer], device: str) -> None:
         self._open = open_model
-        self._opened: dict[str, Restorer] = {}
         self.device = device
-        choose_model(None)  # refuses where nothing ships, before the work
+        # Opened before the work, so that options which no model takes are refused once.
+        general = choose_model(None)
+        self._opened = {general: open_model(general)}
 
     def choose(self, pixels: Pixels) -> Choice:
         found = degradation_of(pixels)
