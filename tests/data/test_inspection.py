@@ -258,7 +258,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path, endless, monkeypatch):
         assert len(report.unmatched_degraded.first) == inspection.KEPT
         return most
 
-    peak(1_000)  # what is imported and cached is no part of it
+    peak(5_000)  # what is imported and cached is no part of it
     small, large = peak(1_000), peak(5_000)
     # One name of every pair that is added would be 400 kB.
     assert large < small + 100_000
