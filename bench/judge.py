@@ -21,8 +21,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from irkd.data.degrade import DEGRADATIONS, plausible_depth
 from irkd.data.opening import open_pairs
@@ -138,8 +139,7 @@ def _rounded(image: Floats) -> Image:
 
 def learn_amounts(examples: Callable[[], Examples], judge: Judge, steps: int, file: Path) -> None:
     """Train `judge` to tell the amounts of damage; leaves it with averaged weights."""
-    average = Judge()
-    average.load_state_dict(judge.state_dict())
+    average = AveragedModel(judge, avg_fn=_averaged)
     optimizer = torch.optim.AdamW(judge.parameters(), RATE, weight_decay=1e-3)
     done = 0
     if file.exists():
@@ -166,11 +166,7 @@ def learn_amounts(examples: Callable[[], Examples], judge: Judge, steps: int, fi
         nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.detach())
-        with torch.no_grad():
-            for mean, weight in zip(average.parameters(), judge.parameters(), strict=True):
-                mean.lerp_(weight, 1 / min(step + 1, 300))
-            for kept, buffer in zip(average.buffers(), judge.buffers(), strict=True):
-                kept.copy_(buffer)
+        average.update_parameters(judge)
         if (step + 1) % EVERY == 0 or step + 1 == steps:
             shown = torch.stack(losses[-EVERY:]).mean(0).tolist()
             pairs = zip(DAMAGES, shown, strict=True)
@@ -181,7 +177,12 @@ def learn_amounts(examples: Callable[[], Examples], judge: Judge, steps: int, fi
             state |= {"average": average.state_dict(), "optimizer": optimizer.state_dict()}
             with atomic_path(file, overwrite=True) as path:
                 torch.save(state, path)
-    judge.load_state_dict(average.state_dict())
+    judge.load_state_dict(average.module.state_dict())
+
+
+def _averaged(mean: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
+    """A mean over all steps, from the 300th on one that forgets."""
+    return mean + (weight - mean) / min(int(count) + 1, 300)
 
 
 def as_tensor(image: Image) -> Tensor:
@@ -290,7 +291,7 @@ def main() -> None:
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in judge.state_dict().items()
     }
-    save_file(weights, arguments.out)
+    arguments.out.write_bytes(save(weights))
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def tell(image: Pixels, judge: Judge) -> Tensor:
     squares = torch.from_numpy(np.stack([to_float(each) for each in _squares(as_colour(image))]))
     with torch.inference_mode():
         amounts = judge.amounts(squares.permute(0, 3, 1, 2)).mean(0)
-    return torch.cat([amounts, torch.tensor(_measures(image), dtype=torch.float32)]).clone()
+    return torch.cat([amounts, torch.tensor(_measures(image), dtype=torch.float32)])
 
 
 def _measures(image: Pixels) -> list[float]:
