@@ -8,11 +8,12 @@ arXiv 2504.10201). Different from both: the shapes are drawn into one label map,
 textures and depth are looked up from it, so that no photograph is needed and an image takes tens
 of milliseconds.
 
-In five styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
+In six styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
 textures, and what a lens and a developer do, measured to be closer to photographs (docs/data.md);
 `textured`, in which surfaces also have a relief as fine as the pixels, as grass, fur, snow and
 water have; `built`, detailed and with what people build, long and straight, some in pale light;
-`lit`, built and every other one with shadows.
+`lit`, built and every other one with shadows; `woven`, textured and with fine regular patterns,
+points of light, and colours as sharp as shapes.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from irkd.data.fabrics import draw_fabric
+from irkd.data.lights import draw_lights
 from irkd.data.seeds import (
     DAYLIGHT,
+    FABRICS,
     PROCEDURAL,
     SCENES,
     STREETS,
@@ -40,7 +44,7 @@ from irkd.data.textures import detailed_texture, plain_texture, relief
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
-Style = Literal["plain", "detailed", "textured", "built", "lit", "sunlit"]
+Style = Literal["plain", "detailed", "textured", "built", "lit", "sunlit", "woven"]
 _STREAMS: dict[Style, int] = {
     "plain": PROCEDURAL,
     "detailed": SCENES,
@@ -48,6 +52,7 @@ _STREAMS: dict[Style, int] = {
     "built": STREETS,
     "lit": DAYLIGHT,
     "sunlit": SUNLIGHT,
+    "woven": FABRICS,
 }
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
@@ -63,6 +68,7 @@ _TEXTURE: dict[Style, tuple[float, float]] = {
     "built": (2.5, 0.7),
     "lit": (2.5, 0.7),
     "sunlit": (2.5, 0.7),
+    "woven": (2.5, 0.5),
 }
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -76,7 +82,7 @@ def procedural_image(
         seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
         style: "plain", or the slower and richer "detailed", "textured", "built",
-            "lit" and "sunlit".
+            "lit", "sunlit" and "woven".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -88,7 +94,7 @@ def procedural_image(
     scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
-    if style in ("built", "lit", "sunlit"):
+    if style in ("built", "lit", "sunlit") or (style == "woven" and rng.random() < 0.5):
         leaves = _with_bars(leaves, draw_bars(rng, height, width))
     labels = _rasterise(rng, scene, leaves, canvas)
     linear = _paint(rng, scene, leaves, labels)
@@ -96,8 +102,13 @@ def procedural_image(
     linear = _light(rng, _shrink(linear))
     if style in ("lit", "sunlit") and rng.random() < 0.5:
         linear = linear * draw_shadows(rng, depth)
-    if style == "textured":
-        linear = linear * relief(rng, labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius))
+    seen, count = labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius)
+    if style in ("textured", "woven"):
+        linear = linear * relief(rng, seen, count)
+    if style == "woven":
+        linear = linear * draw_fabric(rng, seen, count)
+        if rng.random() < 0.06:
+            linear = draw_lights(rng, linear)
     linear = _depth_of_field(rng, scene, linear, depth)
     srgb = encode_srgb(np.clip(linear, 0, 1))
     if style in ("built", "lit"):
@@ -368,7 +379,7 @@ def _developed(rng: np.random.Generator, srgb: Floats, style: Style) -> Floats:
     Fine detail of photographs has hardly any colour: a sensor sees one colour a pixel, JPEG halves
     the resolution of colours. Where scenes had more, denoisers took real texture for noise.
     """
-    sharp = style == "textured"
+    sharp = style in ("textured", "woven")
     if rng.random() < (0.4 if sharp else 0.6):
         srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.7 if sharp else 0.9)))
     if rng.random() < (0.6 if sharp else 0.35):
@@ -379,7 +390,8 @@ def _developed(rng: np.random.Generator, srgb: Floats, style: Style) -> Floats:
         if rng.random() < 0.5:
             grain = 2 * cv2.GaussianBlur(grain, (0, 0), 0.6)
         srgb = srgb + np.float32(rng.uniform(0.3, 2.5) / 255) * grain[..., None]
-    if rng.random() < 0.85:
+    # Where an image is shown smaller than it was taken, its colours are as fine as its shapes.
+    if rng.random() < (0.45 if style == "woven" else 0.85):
         grey = srgb @ _LUMA
         colour = cv2.GaussianBlur(srgb - grey[..., None], (0, 0), float(rng.uniform(0.8, 2.2)))
         # Blurring is linear: the differences from grey stay without any grey.

@@ -16,6 +16,7 @@ SURFACES = 8
 STREETS = 9
 DAYLIGHT = 10
 SUNLIGHT = 11
+FABRICS = 12
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

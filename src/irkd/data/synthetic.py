@@ -28,6 +28,7 @@ STYLES: dict[str, Style] = {
     "streets": "built",
     "daylight": "lit",
     "sunlight": "sunlit",
+    "fabrics": "woven",
 }
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}

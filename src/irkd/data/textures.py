@@ -74,7 +74,9 @@ def relief(rng: np.random.Generator, labels: Labels, count: int) -> Floats:
     texture = _look_up(np.stack(tiles), kinds, c * x + s * y + first, c * y - s * x + second)
     contrast = _look_up(_smooth_noise(rng)[None], np.int32(0), x + second, y + first)
     texture = np.clip(texture, -4, 4) * np.exp(np.float32(rng.uniform(0.2, 0.9)) * contrast)
-    factors: Floats = np.exp(strength.astype(np.float32)[labels] * texture)[..., None]
+    texture *= strength.astype(np.float32)[labels]
+    # What is rare and beyond all bounds would overflow.
+    factors: Floats = np.exp(np.minimum(texture, 2))[..., None]
     return np.clip(factors, 0.1, 4)
 
 

@@ -29,8 +29,8 @@ class DataSection(Section):
         "procedural",
         description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
         " slower to make), `surfaces` (with finer texture yet), `streets` (with long straight"
-        " things and pale light), `daylight` (with shadows as well) and `sunlight` (with shadows,"
-        " without pale light)",
+        " things and pale light), `daylight` (with shadows as well), `sunlight` (with shadows,"
+        " without pale light) and `fabrics` (`surfaces` with fine regular patterns and colours)",
     )
     validation: str = Field(
         "auto",
