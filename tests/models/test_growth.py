@@ -1,4 +1,4 @@
-"""A deeper network that begins where a shallower one ended."""
+"""A deeper network that begins where a shallower one ended; and one with fewer blocks."""
 
 from pathlib import Path
 
@@ -60,6 +60,8 @@ def test_the_grown_network_is_kept_as_an_ordinary_one(
     [
         {**DEEP, "grow": False},  # Not asked for.
         {**DEEP, "blocks": (1, 1, 1)},  # The file has more.
+        {**DEEP, "grow": False, "shrink": True},  # The file has fewer.
+        {**SHALLOW, "blocks": (1, 0, 1)},
         {**DEEP, "widths": (8, 12, 24)},
         {"widths": (8, 12), "blocks": (3, 3), "grow": True},
     ],
@@ -72,9 +74,37 @@ def test_what_cannot_be_grown_or_should_not_is_refused(
         load_weights(network, shallow[1])
 
 
-def test_networks_that_cannot_grow_have_no_such_option() -> None:
-    with pytest.raises(IrkdError, match="grow"):
-        create_network("nafnet", grow=True)
+@pytest.mark.parametrize("option", ["grow", "shrink"])
+def test_networks_that_cannot_grow_or_shrink_have_no_such_option(option: str) -> None:
+    with pytest.raises(IrkdError, match=option):
+        create_network("nafnet", **{option: True})
+
+
+def test_the_network_with_fewer_blocks_is_the_other_without_its_last_ones(
+    shallow: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    network, path = shallow
+    fewer = create_network("resunet", widths=SHALLOW["widths"], blocks=(1, 1, 1), shrink=True)
+    load_weights(fewer, path)
+    for block in (network.encoders[1][1], network.decoders[0][1]):
+        torch.nn.init.zeros_(block.conv2.weight)
+        torch.nn.init.zeros_(block.conv2.bias)
+    images = torch.rand(2, 3, 32, 24)
+    assert torch.equal(fewer(images), network(images))
+    save_network(tmp_path / "fewer.safetensors", fewer, task="denoise")
+    assert "shrink" not in read_metadata(tmp_path / "fewer.safetensors")["spec"]
+
+
+def test_one_level_can_grow_where_another_shrinks(shallow: tuple[nn.Module, Path]) -> None:
+    network, path = shallow
+    options = {"widths": SHALLOW["widths"], "blocks": (3, 1, 2), "grow": True, "shrink": True}
+    other = create_network("resunet", **options)
+    load_weights(other, path)
+    for key, tensor in network.state_dict().items():
+        if key in other.state_dict():
+            assert torch.equal(other.state_dict()[key], tensor), key
+    for level in (other.encoders[0], other.decoders[1], other.middle):
+        assert not level[-1].conv2.weight.any()
 
 
 @pytest.mark.parametrize(
@@ -92,3 +122,4 @@ def test_beside_further_images_it_begins_as_the_network_without(
     torch.testing.assert_close(beside(images), network(images), rtol=0, atol=1e-6)
     with pytest.raises(IrkdError, match="does not fit"):
         load_weights(create_network(arch, **{**options, "grow": False}), path)
+    load_weights(create_network(arch, **{**options, "blocks": (1, 1, 1), "shrink": True}), path)

@@ -92,7 +92,8 @@ class Family:
 
     `grow(state_dict, fresh)`, where a family has it, completes the weights of a smaller network to
     those of a larger that computes the same; `fresh` is the larger's newly initialised state dict.
-    Its spec then has the option `grow`.
+    `shrink(state_dict, fresh)` leaves out what a larger network has and the smaller one has not.
+    The spec then has the options `grow` and `shrink`.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Family:
     read_spec: Callable[[Mapping[str, Tensor]], dict[str, object] | None]
     assume: Callable[[Mapping[str, object], str | None], tuple[Assumption, ...]] = _nothing_assumed
     grow: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
+    shrink: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None
 
 
 def families() -> dict[str, Family]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
 from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, trust
-from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside, shrink_resunet
 from irkd.models.srgb import decode_srgb, encode_srgb
 
 Side = Annotated[int, Field(ge=3, le=127)]
@@ -143,5 +143,6 @@ FAMILIES = (
         DeconvUNet,
         read_deconvunet_spec,
         grow=grow_beside,
+        shrink=shrink_resunet,
     ),
 )

@@ -22,7 +22,7 @@ from torch import Tensor
 from irkd.models import dark_channel
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
-from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside
+from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside, shrink_resunet
 
 # Of the whole image in small, from which its haze is told.
 _OVERVIEW_SIDE = 512
@@ -128,5 +128,6 @@ FAMILIES = (
         DehazeUNet,
         read_dehazeunet_spec,
         grow=grow_beside,
+        shrink=shrink_resunet,
     ),
 )

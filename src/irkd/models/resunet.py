@@ -51,6 +51,11 @@ class ResUNetSpec(NetworkSpec):
         description="`weights` may have fewer blocks: those added at a level's end begin as the "
         "identity, so that the deeper network begins as the other ended (for training)",
     )
+    shrink: bool = Field(
+        False,
+        description="`weights` may have more blocks: those at a level's end are left out (for "
+        "training)",
+    )
 
     @model_validator(mode="after")
     def _levels_fit(self) -> ResUNetSpec:
@@ -212,6 +217,23 @@ def grow_resunet(
     return grown
 
 
+def shrink_resunet(
+    state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """`state_dict` without the blocks that `fresh`, a network's state dict, does not have.
+
+    Each block adds to its features what it found: without the last ones of a level the rest still
+    restores, and needs little training (as in Sanh et al., "DistilBERT", 2019, whose student begins
+    with some of its teacher's layers).
+    """
+    wanted = {match[1] for key in fresh if (match := _BLOCK.fullmatch(key))}
+    return {
+        key: tensor
+        for key, tensor in state_dict.items()
+        if not (match := _BLOCK.fullmatch(key)) or match[1] in wanted
+    }
+
+
 def grow_beside(state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """As `grow_resunet`, also for a network that sees further images beside the image, whose own
     channels come first: of a plain one's weights, they count nothing yet."""
@@ -227,5 +249,13 @@ def grow_beside(state_dict: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -
 
 
 FAMILIES = (
-    Family("resunet", "Residual U-Net", ResUNetSpec, ResUNet, read_resunet_spec, grow=grow_resunet),
+    Family(
+        "resunet",
+        "Residual U-Net",
+        ResUNetSpec,
+        ResUNet,
+        read_resunet_spec,
+        grow=grow_resunet,
+        shrink=shrink_resunet,
+    ),
 )

@@ -143,7 +143,7 @@ def _assume(
 def load_weights(network: nn.Module, model: str | Path) -> None:
     """Load the weights of `model` (see `resolve_model`) into a network of the same sizes.
 
-    A network whose spec says `grow` takes those of a smaller one, too.
+    A network whose spec says `grow` takes those of a smaller one, too; `shrink`, of a larger one.
 
     Raises IrkdError when they do not fit, are damaged, or are meant for another value range.
     """
@@ -156,9 +156,10 @@ def load_weights(network: nn.Module, model: str | Path) -> None:
     spec: NetworkSpec = network.spec  # type: ignore[assignment]
     state_dict = read_state_dict(resolved.path)
     expected = network.state_dict()
-    grow = family(spec.arch).grow
-    if grow is not None and getattr(spec, "grow", False):
-        state_dict = grow(state_dict, expected)
+    kind = family(spec.arch)
+    for change, asked in ((kind.shrink, "shrink"), (kind.grow, "grow")):
+        if change is not None and getattr(spec, asked, False):
+            state_dict = change(state_dict, expected)
     _check(expected, spec, state_dict, resolved.path)
     meant = read_metadata(resolved.path).get("spec", {}).get("value_range")
     if meant is not None and tuple(meant) != spec.value_range:
@@ -194,7 +195,7 @@ def save_network(
     metadata = {
         "format": FORMAT,
         # Where its first weights came from is of no use elsewhere, and names a private path.
-        "spec": spec.model_dump(mode="json", exclude={"weights", "grow"}),
+        "spec": spec.model_dump(mode="json", exclude={"weights", "grow", "shrink"}),
         "task": task,
         "preset": preset,
         "training": dict(training or {}),
