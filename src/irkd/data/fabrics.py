@@ -28,7 +28,8 @@ def draw_fabric(rng: np.random.Generator, labels: Labels, count: int) -> Floats:
     most. Half of the patterns change the colour as well.
     """
     factors = np.ones((*labels.shape, 3), np.float32)
-    period = np.exp(rng.uniform(*np.log(_PERIODS), count))
+    shortest, longest = np.log(_PERIODS)
+    period = np.exp(rng.uniform(shortest, longest, count))
     other = np.clip(period * np.exp(rng.normal(0, 0.35, count)), *_PERIODS)
     turn = rng.uniform(0, np.pi, count)
     upright = rng.random(count) < 0.4
