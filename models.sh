@@ -73,6 +73,9 @@ streets="$muon --set training.lr=3e-4 --set training.warmup_steps=40 --set train
 daylight="$muon --set training.lr=3e-4 --set training.warmup_steps=40 --set training.average=0.995
     --set data.train=daylight --set training.patch=192 --set training.batch_size=3
     --set training.matrix_lr"
+fabrics="$muon --set training.lr=4e-4 --set training.warmup_steps=50 --set training.average=0.995
+    --set data.train=fabrics --set data.count=1000 --set data.saved=0.25
+    --set training.patch=128 --set training.batch_size=7 --set training.matrix_lr"
 # For networks that see dehazings beside the image.
 hazy="--set student.arch=dehazeunet --set student.grow=true $daylight=0.004
     --set training.average=0.99"
@@ -125,10 +128,13 @@ for name in "$@"; do
                 --set training.lr=2e-4 --set training.average=0.99 --set data.count=200
             between denoise-fourth denoise-fifth 0.5 denoise-sixth
             wavelet='{name: wavelet, reconstruction: 0, weight: 15}'
-            taught denoise-teacher denoise-sixth denoise 0.42 46 700 507 $daylight=0.003 \
+            taught denoise-teacher denoise-sixth denoise-seventh 0.42 46 700 507 $daylight=0.003 \
                 --set specialists="{undamaged: $runs/derain-teacher}" --set data.train=surfaces \
                 --set data.saved=0.3 --set training.lr=2e-4 --set training.average=0.99 \
                 --set data.count=300
+            # A block from the lowest level to the highest, where details are; the same size.
+            after denoise-seventh denoise 0.3 46 6600 601 $fabrics=0.005 \
+                --set student.blocks='[4, 2, 1]' --set student.grow=true --set student.shrink=true
             widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
             ;;
         dehaze)

@@ -111,3 +111,10 @@ def test_depth_of_scenes_is_their_shapes_or_changes_slowly():
         if index % 2:
             steps = np.abs(np.diff(depth, axis=0)).max(), np.abs(np.diff(depth, axis=1)).max()
             assert max(steps) < 0.15
+
+
+def test_images_of_a_varied_set_are_of_several_styles_in_turns():
+    varied = open_pairs("varied", task="denoise", split="train", count=4, size=48, seed=3)
+    for number, name in enumerate(("sunlight", "fabrics", "daylight", "sunlight")):
+        same = open_pairs(name, task="denoise", split="train", count=4, size=48, seed=3)
+        np.testing.assert_array_equal(varied.clean(number)[0], same.clean(number)[0])

@@ -20,15 +20,16 @@ from irkd.errors import IrkdError
 # Streams of degradations: no two of these sets ever share a draw.
 PROCEDURAL_TRAIN, PROCEDURAL_TEST, PHOTOGRAPHS, CLEAN_FOLDER = 1, 2, 3, 4
 
-# Sets of procedural images by name.
-STYLES: dict[str, Style] = {
-    "procedural": "plain",
-    "scenes": "detailed",
-    "surfaces": "textured",
-    "streets": "built",
-    "daylight": "lit",
-    "sunlight": "sunlit",
-    "fabrics": "woven",
+# Sets of procedural images by name; of several styles, images take turns.
+STYLES: dict[str, tuple[Style, ...]] = {
+    "procedural": ("plain",),
+    "scenes": ("detailed",),
+    "surfaces": ("textured",),
+    "streets": ("built",),
+    "daylight": ("lit",),
+    "sunlight": ("sunlit",),
+    "fabrics": ("woven",),
+    "varied": ("sunlit", "woven", "lit"),
 }
 
 _DEFAULT_COUNT = {"train": 1000, "test": 16}
@@ -149,7 +150,8 @@ class ProceduralPairs(SyntheticPairs):
         return self._pool.get(index, lambda: self._make(self._first + index))
 
     def _make(self, number: int) -> tuple[Image, Floats]:
-        style = STYLES[self.name]
+        styles = STYLES[self.name]
+        style = styles[number % len(styles)]
         image, depth = procedural_image(self._seed, number, self._size, style)
         if style != "plain" and number % 2:
             # Leaves are as deep as they are flat; a street or a valley fades away slowly.

@@ -30,7 +30,8 @@ class DataSection(Section):
         description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
         " slower to make), `surfaces` (with finer texture yet), `streets` (with long straight"
         " things and pale light), `daylight` (with shadows as well), `sunlight` (with shadows,"
-        " without pale light) and `fabrics` (`surfaces` with fine regular patterns and colours)",
+        " without pale light), `fabrics` (`surfaces` with fine regular patterns and colours) and"
+        " `varied` (`sunlight`, `fabrics` and `daylight` in turns)",
     )
     validation: str = Field(
         "auto",
