@@ -237,3 +237,21 @@ def test_short_motions_are_drawn_more_often() -> None:
     assert np.mean(extents >= 18) > 0.1
     mild = [draw_blur_kernel(np.random.default_rng(seed), longest=12) for seed in range(200)]
     assert max(extent(kernel) for kernel in mild) <= 14  # antialiased ends
+
+
+def test_speckle_grows_with_values_keeps_their_mean_and_leaves_black():
+    dark, bright = (np.full((64, 64, 3), level, np.uint8) for level in (50, 150))
+    black = np.zeros((64, 64, 3), np.uint8)
+    growths = []
+    for number in range(40):
+        first, second = (
+            degrade(flat, "denoise-speckle", generator(0, number)).astype(float)
+            for flat in (dark, bright)
+        )
+        assert not degrade(black, "denoise-speckle", generator(0, number)).any()
+        assert abs(first.mean() - 50) < 3
+        growths.append(second.std() / first.std())
+    # Of a count of photons the root of three, else three; strong noise is clipped where bright.
+    assert np.percentile(growths, 10) > 1.3
+    assert np.percentile(growths, 90) < 3.1
+    assert 0.2 < np.mean(np.array(growths) > 2.2) < 0.8

@@ -260,6 +260,17 @@ def noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     return encode_srgb(np.clip(linear + deviation * drawn.white, 0, 1))
 
 
+def speckle(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Noise that grows with an image's values, not with its light: a count of photons in their
+    place, or a share of each. No camera's, but that of many programs, scikit-image's and
+    imagecorruptions' among them; and a network that knows none takes it for rough texture."""
+    if rng.random() < 0.5:
+        photons = log_uniform(rng, 8, 600)
+        return (rng.poisson(np.clip(image, 0, 1) * photons) / photons).astype(np.float32)
+    share = np.float32(log_uniform(rng, 0.03, 0.3))
+    return image * (1 + share * rng.standard_normal(image.shape, np.float32))
+
+
 def jpeg(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """JPEG at quality 30-95, with or without chroma subsampling."""
     quality = int(rng.integers(30, 96))
@@ -298,6 +309,7 @@ DEGRADATIONS: dict[str, Degradation] = {
     "derain-heavy": heavy_rain,
     "deblur-mild": mild_blur,
     "deblur-noisy": noisy_blur,
+    "denoise-speckle": speckle,
 }
 NEEDS_DEPTH = frozenset({"dehaze", "general"})
 _NO_DEPTH = np.zeros((1, 1), np.float32)
