@@ -107,8 +107,11 @@ for name in "$@"; do
                 --set data.mixture='{derain: 1.7, derain-heavy: 1}' --set data.saved=0.2 \
                 --set data.count=400
             # Alone, beside dehazings of the image: its teacher, which sees none, is worse at veils.
-            after derain-sixth derain 0.27 40 1700 505 $hazy --set data.count=500 \
+            after derain-sixth derain-seventh 0.27 40 1700 505 $hazy --set data.count=500 \
                 --set data.mixture='{derain: 1.6, derain-heavy: 1.1}' --set data.saved=0.2
+            after derain-seventh derain 0.27 40 3400 611 --set student.arch=dehazeunet \
+                $daylight=0.005 --set data.count=700 --set data.saved=0.2 \
+                --set data.mixture='{derain: 1.7, derain-heavy: 1}'
             ;;
         denoise)
             # After derain, of which it learns to leave good images alone.
@@ -133,8 +136,11 @@ for name in "$@"; do
                 --set data.saved=0.3 --set training.lr=2e-4 --set training.average=0.99 \
                 --set data.count=300
             # A block from the lowest level to the highest, where details are; the same size.
-            after denoise-seventh denoise 0.3 46 6600 601 $fabrics=0.005 \
+            after denoise-seventh denoise-eighth 0.3 46 6600 601 $fabrics=0.005 \
                 --set student.blocks='[4, 2, 1]' --set student.grow=true --set student.shrink=true
+            after denoise-eighth denoise 0.32 46 2500 603 $fabrics=0.004 \
+                --set student.blocks='[4, 2, 1]' --set training.lr=3e-4 --set training.warmup_steps=40 \
+                --set data.mixture='{denoise: 3, denoise-speckle: 1}' --set data.count=700
             widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
             ;;
         dehaze)
