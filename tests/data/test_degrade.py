@@ -255,3 +255,49 @@ def test_speckle_grows_with_values_keeps_their_mean_and_leaves_black():
     assert np.percentile(growths, 10) > 1.3
     assert np.percentile(growths, 90) < 3.1
     assert 0.2 < np.mean(np.array(growths) > 2.2) < 0.8
+
+
+def test_noise_of_a_mosaic_is_spread_coloured_and_stronger_in_the_dark():
+    shares, growths = [], []
+    for number in range(20):
+        dark, bright = (
+            degrade(np.full((96, 96, 3), level, np.uint8), "denoise-mosaic", generator(0, number))
+            - float(level)
+            for level in (60, 180)
+        )
+        assert abs(bright.mean()) < 3
+        growths.append(dark.std() / bright.std())
+        green = dark[..., 1]
+        shares.append(np.mean(green[:, 1:] * green[:, :-1]) / max(green.var(), 1e-9))
+        # No two colours alike, as they would be in grey noise.
+        correlation = np.corrcoef(dark[..., 0].ravel(), dark[..., 2].ravel())[0, 1]
+        assert correlation < 0.8
+    assert np.median(shares) > 0.15  # white noise has 0
+    assert np.median(growths) > 1
+
+
+def test_noise_of_a_mosaic_keeps_the_detail_of_the_image():
+    """What is interpolated is the noise: hardly any leaves the image hardly changed."""
+    image = procedural_image(0, 1, (65, 70))[0]
+    weakest = min(
+        np.abs(degrade(image, "denoise-mosaic", generator(0, n)).astype(float) - image).mean()
+        for n in range(40)
+    )
+    assert weakest < 1.5
+
+
+def test_grain_is_soft_noise_grey_or_coloured():
+    flat = np.full((96, 96, 3), 120, np.uint8)
+    deviations, neighbours, colours = [], [], []
+    for number in range(40):
+        noise = degrade(flat, "denoise-grain", generator(0, number)).astype(float) - 120
+        assert abs(noise.mean()) < 1.5
+        deviations.append(noise.std())
+        neighbours.append(np.mean(noise[:, 1:] * noise[:, :-1]) / noise.var())
+        colours.append((noise - noise.mean(2, keepdims=True)).std() / noise.std())
+    assert min(deviations) < 4
+    assert 15 < max(deviations) < 27
+    assert min(neighbours) > 0
+    assert max(neighbours) > 0.5
+    assert min(colours) < 0.2
+    assert max(colours) > 0.7

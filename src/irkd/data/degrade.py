@@ -271,6 +271,48 @@ def speckle(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     return image * (1 + share * rng.standard_normal(image.shape, np.float32))
 
 
+def mosaic_noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """A camera's shot and read noise as a photograph shows it: a sensor sees one colour a pixel, of
+    which the others are interpolated, so that noise is spread, and differs between colours.
+
+    The noise alone is interpolated so; the image keeps its own detail.
+    """
+    drawn_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
+    shot, read = np.exp(drawn_shot), np.exp(_log_read_noise(drawn_shot, rng))
+    # A sensor sees less of red and blue; what it saw is multiplied.
+    gains = np.array([rng.uniform(1, 2.2), 1, rng.uniform(1, 2.2)], np.float32)
+    height, width = image.shape[:2]
+    # Interpolation needs even sides.
+    linear = np.pad(decode_srgb(image), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    seen = linear / gains
+    mosaic = np.empty(linear.shape[:2], np.float32)
+    for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        mosaic[row::2, column::2] = seen[row::2, column::2, colour]
+    deviation = np.sqrt(shot * mosaic + read)
+    noisy = mosaic + deviation * rng.standard_normal(mosaic.shape, np.float32)
+    code = cv2.COLOR_BayerRGGB2RGB if rng.random() < 0.5 else cv2.COLOR_BayerRGGB2RGB_EA
+    # Room below zero, for noise around black.
+    whole, clean = (
+        cv2.cvtColor(np.clip((each + 0.25) * 32768, 0, 65535).astype(np.uint16), code) / 32768
+        for each in (noisy, mosaic)
+    )
+    linear = np.clip(linear + (whole - clean).astype(np.float32) * gains, 0, 1)
+    return encode_srgb(linear[:height, :width])
+
+
+def grain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+    """Noise of deviation 2 to 25 (of 255) that is not sharp: film's, a scanner's, or what is left
+    where an image was made larger or smaller; grey, coloured, or both."""
+    spread = rng.uniform(0.35, 1.2)
+    coloured: Floats = rng.standard_normal(image.shape, np.float32)
+    grey: Floats = rng.standard_normal(image.shape[:2], np.float32)[..., None]
+    share = np.float32(rng.choice([0, 1, rng.uniform(0, 1)]))
+    white = share * coloured + (1 - share) * grey
+    soft = cv2.GaussianBlur(white, (0, 0), spread)
+    deviation = np.float32(log_uniform(rng, 2, 25) / 255)
+    return image + deviation * soft / max(float(soft.std()), 1e-6)
+
+
 def jpeg(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """JPEG at quality 30-95, with or without chroma subsampling."""
     quality = int(rng.integers(30, 96))
@@ -310,6 +352,8 @@ DEGRADATIONS: dict[str, Degradation] = {
     "deblur-mild": mild_blur,
     "deblur-noisy": noisy_blur,
     "denoise-speckle": speckle,
+    "denoise-mosaic": mosaic_noise,
+    "denoise-grain": grain,
 }
 NEEDS_DEPTH = frozenset({"dehaze", "general"})
 _NO_DEPTH = np.zeros((1, 1), np.float32)
