@@ -138,9 +138,14 @@ for name in "$@"; do
             # A block from the lowest level to the highest, where details are; the same size.
             after denoise-seventh denoise-eighth 0.3 46 6600 601 $fabrics=0.005 \
                 --set student.blocks='[4, 2, 1]' --set student.grow=true --set student.shrink=true
-            after denoise-eighth denoise 0.32 46 2500 603 $fabrics=0.004 \
-                --set student.blocks='[4, 2, 1]' --set training.lr=3e-4 --set training.warmup_steps=40 \
-                --set data.mixture='{denoise: 3, denoise-speckle: 1}' --set data.count=700
+            later="--set student.blocks=[4,2,1] --set training.lr=3e-4"
+            after denoise-eighth denoise-ninth 0.32 46 2500 603 $fabrics=0.004 $later \
+                --set data.mixture='{denoise: 3, denoise-speckle: 1}' --set data.count=700 \
+                --set training.warmup_steps=40
+            noises='denoise: 3, denoise-mosaic: 1.1, denoise-speckle: 0.6, denoise-grain: 0.6'
+            after denoise-ninth denoise 0.3 46 1600 604 $fabrics=0.004 $later \
+                --set data.mixture="{$noises}" --set data.count=400 \
+                --set training.average=0.99 --set training.warmup_steps=30
             widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
             ;;
         dehaze)
