@@ -216,7 +216,7 @@ def test_half_of_the_fabrics_change_the_colour_and_patterns_are_finer_than_twelv
         assert means.std() < 0.35 * wave.std()
 
 
-def test_lights_only_add_light_and_are_small():
+def test_lights_are_few_and_far_brighter_than_the_rest():
     dark = np.full((64, 64, 3), 0.05, np.float32)
     for seed in range(8):
         lit = draw_lights(np.random.default_rng(seed), dark)
