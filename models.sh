@@ -165,7 +165,10 @@ for name in "$@"; do
             # Alone from here on, beside dehazings of the image. Stopped at step 819, its rate half.
             gated="$hazy --set student.gated=true --set data.saved=0.25 --set data.count=500"
             after dehaze-sixth dehaze-seventh 0.3 42 1700 501 $gated
-            after dehaze-seventh dehaze 0.12 42 1300 503 $gated
+            after dehaze-seventh dehaze-eighth 0.12 42 1300 503 $gated
+            after dehaze-eighth dehaze 0.12 42 8000 701 --set student.arch=dehazeunet \
+                --set student.gated=true $daylight=0.005 --set data.train=varied \
+                --set data.count=1000 --set data.saved=0.25
             ;;
         deblur)
             # After derain, of which it learns to leave good images alone.

@@ -23,8 +23,8 @@ from irkd.data.degrade import degrade
 from irkd.data.photographs import PhotographPairs
 from irkd.data.reading import is_image_name, read_image
 from irkd.inference.backends import load_network
-from irkd.inference.degradation import degradation_of
 from irkd.inference.restorer import DEFAULT_OVERLAP, Restorer
+from irkd.inference.specialists import open_chooser
 from irkd.inference.tiling import Axis, plan_axis
 from irkd.models.base import build_network
 
@@ -92,6 +92,7 @@ def mosaic(side: int) -> NDArray[np.uint8]:
 
 def found_tasks(images: dict[str, Image], seeds: int) -> dict[str, Counter[str]]:
     """What `irkd restore` takes each image for, degraded by irkd's generators."""
+    chooser = open_chooser(None)
     table: dict[str, Counter[str]] = {name: Counter() for name in (*TASKS, *OTHERS)}
     for name, clean in images.items():
         for task, found in table.items():
@@ -100,7 +101,7 @@ def found_tasks(images: dict[str, Image], seeds: int) -> dict[str, Counter[str]]
                 shown = clean
                 if task != "clean":
                     shown = degrade(clean, task, np.random.default_rng(words))
-                found[degradation_of(shown).task] += 1
+                found[str(chooser.choose(shown).found)] += 1
     return table
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench.judge import learn_choice
 from safetensors.torch import load_file
 
 from irkd.inference.degradation import tell
-from irkd.inference.judge import MODELS, Judge
+from irkd.inference.judge import CHANGES, DAMAGES, MEASURES, MODELS, Judge
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,6 +37,25 @@ def test_a_judge_is_made_and_goes_on_where_it_was_stopped(tmp_path: Path) -> Non
     judge = Judge()
     judge.load_state_dict({name: tensor.float() for name, tensor in load_file(out).items()})
     image = np.random.default_rng(0).integers(0, 256, (128, 160, 3), np.uint8)
-    promises = judge.eval().promises(tell(image, judge)[None])
+    judge.eval()
+    told = tell(image, judge, lambda name, square: square.astype(np.float32) / 255)
+    promises = judge.promises(told[None])
     assert promises.shape == (1, len(MODELS))
     torch.testing.assert_close(promises.sum(), torch.tensor(1.0))
+
+
+def test_what_models_change_tells_which_to_take() -> None:
+    """The one that changes most gains most, and nothing else is told: that is learned."""
+    rng = np.random.default_rng(0)
+    found = []
+    for index in range(200):
+        best = index % len(MODELS)
+        changes = rng.uniform(0, 0.3, (len(MODELS), len(CHANGES)))
+        changes[best] += 3
+        told = np.concatenate([rng.random(len(DAMAGES) + len(MEASURES)), changes.ravel()])
+        gained = np.where(np.arange(len(MODELS)) == best, 5.0, 0.0)
+        found.append((torch.tensor(told, dtype=torch.float32), gained))
+    judge = Judge().eval()
+    learn_choice(judge, found, steps=200)
+    chosen = judge.promises(torch.stack([told for told, _ in found])).argmax(1)
+    assert (chosen == torch.arange(200) % len(MODELS)).float().mean() > 0.9

@@ -13,8 +13,8 @@ import irkd
 from irkd.data.opening import open_pairs
 from irkd.data.pairs import Image
 from irkd.inference.backends import load_network
-from irkd.inference.degradation import degradation_of
 from irkd.inference.restorer import Restorer
+from irkd.inference.specialists import open_chooser
 from irkd.metrics.full_reference import psnr
 from irkd.metrics.protocols import quantized
 from irkd.models.weights import read_metadata
@@ -103,7 +103,7 @@ def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
     assert np.mean(gains) > 0, gains
 
 
-@pytest.mark.parametrize("task", ["denoise", "derain", "deblur"])
+@pytest.mark.parametrize("task", ["denoise", "derain", "deblur", "dehaze"])
 def test_told_nothing_it_does_nearly_what_the_model_for_the_damage_does(task: str) -> None:
     told = Restorer(load_network(task))
     gains, most = [], []
@@ -118,7 +118,8 @@ def test_told_nothing_it_does_nearly_what_the_model_for_the_damage_does(task: st
 @pytest.mark.parametrize("task", ["denoise", "derain", "dehaze", "deblur"])
 def test_told_nothing_it_mostly_finds_what_is_wrong(task: str) -> None:
     pairs = open_pairs("photographs", task=task)
-    found = [degradation_of(pairs.load(index).degraded).task for index in range(len(pairs))]
+    chooser = open_chooser(None)
+    found = [chooser.choose(pairs.load(index).degraded).found for index in range(len(pairs))]
     assert found.count(task) >= 4, found
 
 

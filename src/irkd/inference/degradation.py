@@ -1,12 +1,14 @@
 """What damage an image shows, and which model is for it.
 
 A small network (`irkd.inference.judge`), trained on procedural images, tells from squares all over
-the image how much blur, haze, rain, noise and JPEG there is. With some measures of the image it
-says which model promises most. docs/restore.md states how often the answer is right.
+the image how much blur, haze, rain, noise and JPEG there is. With some measures of the image, and
+what each model changes in a square of it, it says which model promises most. docs/restore.md states
+how often the answer is right.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -20,9 +22,13 @@ from irkd.inference.picture import Pixels, as_colour, shrink_to, to_float
 from irkd.models import dark_channel
 
 Floats = NDArray[np.floating[Any]]
+# Restores a square, H x W x 3 of any depth, by the model of a name, to float32.
+Try = Callable[[str, Pixels], NDArray[np.float32]]
 
 # Squares of this many pixels a side are judged, so many along each side of the image at most.
 _SQUARE, _SQUARES = 256, 3
+# The models are tried on the middle of the image: this many pixels a side.
+_TRIED_SIDE = 256
 # The measures are of the middle of the image: this many pixels a side tell enough.
 _SIDE = 640
 _SMALLEST_SIDE = 96
@@ -30,8 +36,9 @@ _SMALLEST_SIDE = 96
 _PLAIN = 0.01
 _OVERVIEW_SIDE = 512
 _DARK_WINDOW, _DARK_SIDE = 9, 400
-# How sure it must be of a model for one task; a good photograph taken for hazy loses most.
-_SURE = {"derain": 0.5, "deblur": 0.3, "dehaze": 0.75, "denoise": 0.35}
+# How sure it must be of a model for one task, else it is the general one. `deblur` leaves images
+# alone in which it finds no motion; a good photograph taken for hazy loses most.
+_SURE = {"derain": 0.45, "deblur": 0.25, "dehaze": 0.45, "denoise": 0.55}
 # Levels of 255 below which damage is not named.
 _SEEN = 1.5
 _NAMES = {"jpeg": "JPEG"}
@@ -46,8 +53,9 @@ class Degradation(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def degradation_of(image: Pixels) -> Degradation:
-    """Judge an image H x W or H x W x 3, uint8, uint16 or float32 in [0, 1].
+def degradation_of(image: Pixels, try_model: Try) -> Degradation:
+    """Judge an image H x W or H x W x 3, uint8, uint16 or float32 in [0, 1]; `try_model` is called
+    with each of `judge.MODELS`.
 
     Images with a side below 96 pixels, and plain ones, do not tell: general.
     """
@@ -56,11 +64,12 @@ def degradation_of(image: Pixels) -> Degradation:
     if float(to_float(_middle(image, _SIDE)).mean(axis=2).std()) < _PLAIN:
         return Degradation("general", ("too plain to judge",))
     judge = trained_judge()
-    told = tell(image, judge)
+    told = tell(image, judge, try_model)
     with torch.inference_mode():
         promises = judge.promises(told[None])[0]
-    best = MODELS[int(promises.argmax())]
-    task = best if float(promises.max()) >= _SURE.get(best, 0) else "general"
+    promised = {name: float(promises[MODELS.index(name)]) for name in _SURE}
+    sure = [name for name, least in _SURE.items() if promised[name] >= least]
+    task = max(sure, key=promised.__getitem__) if sure else "general"
     levels = {name: 2 ** float(told[place]) - 1 for place, name in enumerate(DAMAGES)}
     found = sorted((name for name in DAMAGES if levels[name] >= _SEEN), key=levels.__getitem__)
     words = [f"{_NAMES.get(name, name)} of {levels[name]:.0f} levels" for name in reversed(found)]
@@ -68,13 +77,31 @@ def degradation_of(image: Pixels) -> Degradation:
     return Degradation(task, (", ".join(words) or unclear,))
 
 
-def tell(image: Pixels, judge: Judge) -> Tensor:
-    """What `Judge.promises` is told of an image: the mean amounts of damage, log2(1 + levels), and
-    the measures."""
+def tell(image: Pixels, judge: Judge, try_model: Try) -> Tensor:
+    """What `Judge.promises` is told of an image: the mean amounts of damage, log2(1 + levels), the
+    measures, and what the models change."""
+    further = torch.tensor(_measures(image) + _changes(image, try_model), dtype=torch.float32)
+    return torch.cat([amounts_of(image, judge), further])
+
+
+def amounts_of(image: Pixels, judge: Judge) -> Tensor:
+    """The mean amounts of damage all over an image, log2(1 + levels)."""
     squares = torch.from_numpy(np.stack([to_float(each) for each in _squares(as_colour(image))]))
     with torch.inference_mode():
-        amounts = judge.amounts(squares.permute(0, 3, 1, 2)).mean(0)
-    return torch.cat([amounts, torch.tensor(_measures(image), dtype=torch.float32)])
+        return judge.amounts(squares.permute(0, 3, 1, 2)).mean(0)
+
+
+def _changes(image: Pixels, try_model: Try) -> list[float]:
+    """`judge.CHANGES` by each of `judge.MODELS`, in levels of 255: one that finds nothing to mend
+    changes little."""
+    square = np.ascontiguousarray(as_colour(_middle(image, _TRIED_SIDE)))
+    before = np.rint(255 * to_float(square))
+    found: list[float] = []
+    for name in MODELS:
+        change = np.rint(255 * np.clip(try_model(name, square), 0, 1)) - before
+        rms, mean = np.sqrt((change**2).mean()), np.abs(change).mean()
+        found += [float(np.log2(1 + rms)), float(change.mean()) / 16, float(np.log2(1 + mean))]
+    return found
 
 
 def _measures(image: Pixels) -> list[float]:

@@ -22,7 +22,8 @@ from irkd.models.dark_channel import BLOCK, dark_channel, shadows
 DAMAGES = ("blur", "haze", "rain", "noise", "jpeg")
 # The models that are promised from.
 MODELS = ("general", "derain", "deblur", "dehaze", "denoise")
-# What `Judge.promises` takes beside the amounts of damage.
+# What `Judge.promises` takes beside the amounts of damage: measures of the image, and of what each
+# model changed when it was tried.
 MEASURES = (
     "steepness of edges",
     "darkest spots",
@@ -32,6 +33,7 @@ MEASURES = (
     "likeness of noise",
     "blocks of JPEG",
 )
+CHANGES = ("rms", "brighter", "mean")
 
 _WIDTHS = (16, 24, 28, 28, 24)
 _HIDDEN = 16
@@ -54,7 +56,7 @@ class Judge(nn.Module):
         self.seen = nn.BatchNorm1d(seen, affine=False, momentum=0.01)
         self.hidden = nn.Linear(seen, _HIDDEN)
         self.levels = nn.Linear(_HIDDEN, len(DAMAGES))
-        told = len(DAMAGES) + len(MEASURES)
+        told = len(DAMAGES) + len(MEASURES) + len(MODELS) * len(CHANGES)
         self.register_buffer("told_mean", torch.zeros(told))
         self.register_buffer("told_scale", torch.ones(told))
         self.weighed = nn.Linear(told, _WEIGHED)
@@ -82,7 +84,7 @@ class Judge(nn.Module):
 
     def promises(self, told: Tensor) -> Tensor:
         """How likely each of MODELS is to come nearest to the undamaged image, B x 5; `told`: the
-        amounts and MEASURES, B x 12."""
+        amounts, MEASURES, and CHANGES by every model, B x 27."""
         mean, scale = self.get_buffer("told_mean"), self.get_buffer("told_scale")
         weighed = torch.tanh(self.weighed(((told - mean) / scale).clamp(-4, 4)))
         return self.answer(weighed).softmax(1)

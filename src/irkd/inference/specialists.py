@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import safetensors
+from numpy.typing import NDArray
 
 from irkd.environment import choose_device
 from irkd.errors import IrkdError
@@ -70,7 +71,7 @@ class OneModel:
 
 
 class Specialists:
-    """The shipped model for the damage that each image shows; each is opened when first needed."""
+    """The shipped model for the damage that each image shows; all are tried on a part of it."""
 
     def __init__(self, open_model: Callable[[str], Restorer], device: str) -> None:
         self._open = open_model
@@ -80,14 +81,22 @@ class Specialists:
         self._opened = {general: open_model(general)}
 
     def choose(self, pixels: Pixels) -> Choice:
-        found = degradation_of(pixels)
+        found = degradation_of(pixels, self._try)
         model = choose_model(None if found.task == GENERAL else found.task)
         reason = "; ".join(found.reasons)
         if found.task != GENERAL and model == GENERAL:
             reason += f"; no model for {found.task} ships with irkd"
+        return Choice(self._restorer(model), model, found.task, reason)
+
+    def _restorer(self, model: str) -> Restorer:
         if model not in self._opened:
             self._opened[model] = self._open(model)
-        return Choice(self._opened[model], model, found.task, reason)
+        return self._opened[model]
+
+    def _try(self, name: str, square: Pixels) -> NDArray[np.float32]:
+        restorer = self._restorer(choose_model(None if name == GENERAL else name))
+        restorer.watch = None  # of the image before
+        return restorer(square)
 
 
 def open_chooser(
