@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.peers import bm3d, dark_channel_prior, rounded, streaks_removed, veiled
-from irkd.data.degrade import decode_srgb, draw_haze, draw_rain, plausible_depth
-from irkd.data.procedural import encode_srgb
+from irkd.data.degrade import draw_haze, draw_rain, plausible_depth
+from irkd.data.srgb import decode_srgb, encode_srgb
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]

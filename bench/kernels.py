@@ -23,8 +23,7 @@ from torch import Tensor
 from bench.damages import shake, shake_kernel
 from bench.marks import SEED, Image, clean_images
 from bench.peers import rounded
-from irkd.data.degrade import decode_srgb
-from irkd.data.procedural import encode_srgb
+from irkd.data.srgb import decode_srgb, encode_srgb
 from irkd.metrics.full_reference import psnr
 from irkd.models import blind_deconvolution
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from irkd.data.fabrics import draw_fabric
 from irkd.data.lights import draw_lights
-from irkd.data.procedural import encode_srgb, procedural_image
+from irkd.data.procedural import procedural_image
+from irkd.data.srgb import encode_srgb
 
 # Mean of the RGB channels over a 4 x 4 grid of image (seed 0, index 0) of 64 x 64 pixels: a seed
 # stands for the same scene in every version. Written by this generator, then looked at.

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from irkd.data.procedural import encode_srgb
+from irkd.data.noises import grain, mosaic_noise, noise, noise_in_fair_light, speckle
 from irkd.data.seeds import log_uniform
+from irkd.data.srgb import decode_srgb, encode_srgb
 from irkd.errors import IrkdError
 from irkd.registry import suggestion
 
@@ -187,12 +188,7 @@ def mild_blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
 
 def noisy_blur(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """Motion blur, then the noise of a camera in fair light, which nothing has smoothed."""
-    linear = decode_srgb(blur(image, depth, rng))
-    log_shot = rng.uniform(np.log(2e-5), np.log(1e-3))
-    variance = np.exp(log_shot) * linear + np.exp(_log_read_noise(log_shot, rng))
-    deviation = np.sqrt(variance).astype(np.float32)
-    noisy = linear + deviation * rng.standard_normal(image.shape, np.float32)
-    return encode_srgb(np.clip(noisy, 0, 1))
+    return noise_in_fair_light(blur(image, depth, rng), rng)
 
 
 def _blurred(image: Floats, kernel: Floats) -> Floats:
@@ -216,101 +212,6 @@ def haze(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
     """
     transmission, air = draw_haze(depth, rng)
     return image * transmission + air * (1 - transmission)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """White noise H x W x 3 of deviation 1, and how strong it is.
-
-    `sigma` times it is added; where sigma is None it is a camera's, in linear light, of variance
-    shot * light + read.
-    """
-
-    white: Floats
-    sigma: np.float32 | None
-    shot: np.float32
-    read: np.float32
-
-
-def draw_noise(shape: tuple[int, ...], rng: np.random.Generator) -> Noise:
-    if rng.random() < 0.6:
-        sigma = np.float32(rng.uniform(0, 50) / 255)
-        return Noise(rng.standard_normal(shape, np.float32), sigma, _NONE, _NONE)
-    log_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
-    log_read = _log_read_noise(log_shot, rng)
-    white = rng.standard_normal(shape, np.float32)
-    return Noise(white, None, np.float32(np.exp(log_shot)), np.float32(np.exp(log_read)))
-
-
-def _log_read_noise(log_shot: float, rng: np.random.Generator) -> float:
-    """The logarithm of read noise's variance in a camera whose shot noise has `log_shot` per light.
-
-    Brooks et al., "Unprocessing images for learned raw denoising", CVPR 2019, section 3.1.
-    """
-    return float(2.18 * log_shot + 1.2 + rng.normal(0, 0.26))
-
-
-def noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
-    """White Gaussian noise of deviation 0-50 (of 255), or a camera's shot and read noise."""
-    drawn = draw_noise(image.shape, rng)
-    if drawn.sigma is not None:
-        return image + drawn.sigma * drawn.white
-    linear = decode_srgb(image)
-    deviation = np.sqrt(drawn.shot * linear + drawn.read)
-    return encode_srgb(np.clip(linear + deviation * drawn.white, 0, 1))
-
-
-def speckle(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
-    """Noise that grows with an image's values, not with its light: a count of photons in their
-    place, or a share of each. No camera's, but that of many programs, scikit-image's and
-    imagecorruptions' among them; and a network that knows none takes it for rough texture."""
-    if rng.random() < 0.5:
-        photons = log_uniform(rng, 8, 600)
-        return (rng.poisson(np.clip(image, 0, 1) * photons) / photons).astype(np.float32)
-    share = np.float32(log_uniform(rng, 0.03, 0.3))
-    return image * (1 + share * rng.standard_normal(image.shape, np.float32))
-
-
-def mosaic_noise(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
-    """A camera's shot and read noise as a photograph shows it: a sensor sees one colour a pixel, of
-    which the others are interpolated, so that noise is spread, and differs between colours.
-
-    The noise alone is interpolated so; the image keeps its own detail.
-    """
-    drawn_shot = rng.uniform(np.log(1e-4), np.log(1.2e-2))
-    shot, read = np.exp(drawn_shot), np.exp(_log_read_noise(drawn_shot, rng))
-    # A sensor sees less of red and blue; what it saw is multiplied.
-    gains = np.array([rng.uniform(1, 2.2), 1, rng.uniform(1, 2.2)], np.float32)
-    height, width = image.shape[:2]
-    # Interpolation needs even sides.
-    linear = np.pad(decode_srgb(image), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    seen = linear / gains
-    mosaic = np.empty(linear.shape[:2], np.float32)
-    for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-        mosaic[row::2, column::2] = seen[row::2, column::2, colour]
-    deviation = np.sqrt(shot * mosaic + read)
-    noisy = mosaic + deviation * rng.standard_normal(mosaic.shape, np.float32)
-    code = cv2.COLOR_BayerRGGB2RGB if rng.random() < 0.5 else cv2.COLOR_BayerRGGB2RGB_EA
-    # Room below zero, for noise around black.
-    whole, clean = (
-        cv2.cvtColor(np.clip((each + 0.25) * 32768, 0, 65535).astype(np.uint16), code) / 32768
-        for each in (noisy, mosaic)
-    )
-    linear = np.clip(linear + (whole - clean).astype(np.float32) * gains, 0, 1)
-    return encode_srgb(linear[:height, :width])
-
-
-def grain(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
-    """Noise of deviation 2 to 25 (of 255) that is not sharp: film's, a scanner's, or what is left
-    where an image was made larger or smaller; grey, coloured, or both."""
-    spread = rng.uniform(0.35, 1.2)
-    coloured: Floats = rng.standard_normal(image.shape, np.float32)
-    grey: Floats = rng.standard_normal(image.shape[:2], np.float32)[..., None]
-    share = np.float32(rng.choice([0, 1, rng.uniform(0, 1)]))
-    white = share * coloured + (1 - share) * grey
-    soft = cv2.GaussianBlur(white, (0, 0), spread)
-    deviation = np.float32(log_uniform(rng, 2, 25) / 255)
-    return image + deviation * soft / max(float(soft.std()), 1e-6)
 
 
 def jpeg(image: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
@@ -401,13 +302,6 @@ def _trajectory_kernel(rng: np.random.Generator, widest: float) -> Floats:
             weight = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1])
             np.add.at(kernel, (corner[:, 1] + dy + 15, corner[:, 0] + dx + 15), weight)
     return kernel / kernel.sum()
-
-
-def decode_srgb(image: Floats) -> Floats:
-    """Linear light of sRGB values, both in [0, 1]."""
-    image = np.clip(image, 0, 1)
-    high = np.power((image + 0.055) / 1.055, np.float32(2.4))
-    return np.where(image <= 0.04045, image / 12.92, high).astype(np.float32)
 
 
 def _quantise(image: Floats) -> Image:

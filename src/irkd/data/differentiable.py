@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irkd.data.degrade import draw_blur_kernel, draw_haze, draw_noise, draw_rain, plausible_depth
+from irkd.data.degrade import draw_blur_kernel, draw_haze, draw_rain, plausible_depth
+from irkd.data.noises import Camera, draw_noise
 from irkd.models.srgb import decode_srgb, encode_srgb
 
 # Half of the widest blur kernel: a smaller image cannot be reflected at its borders.
@@ -56,12 +57,13 @@ def _haze(image: Tensor, generator: np.random.Generator) -> Tensor:
 
 
 def _noise(image: Tensor, generator: np.random.Generator) -> Tensor:
-    drawn = draw_noise((*image.shape[1:], 3), generator)
-    white = _tensor(drawn.white, image).permute(2, 0, 1)
-    if drawn.sigma is not None:
-        return image + float(drawn.sigma) * white
+    drawn, strength = draw_noise((*image.shape[1:], 3), generator)
+    white = _tensor(drawn, image).permute(2, 0, 1)
+    if not isinstance(strength, Camera):
+        return image + float(strength) * white
     linear = decode_srgb(image)
-    return encode_srgb(linear + torch.sqrt(float(drawn.shot) * linear + float(drawn.read)) * white)
+    variance = float(strength.shot) * linear + float(strength.read)
+    return encode_srgb(linear + torch.sqrt(variance) * white)
 
 
 def _general(image: Tensor, generator: np.random.Generator) -> Tensor:

@@ -39,6 +39,7 @@ from irkd.data.seeds import (
     log_uniform,
 )
 from irkd.data.shadows import draw_shadows
+from irkd.data.srgb import encode_srgb
 from irkd.data.structures import Bars, draw_bars, outlines
 from irkd.data.textures import detailed_texture, plain_texture, relief
 
@@ -116,12 +117,6 @@ def procedural_image(
     if style != "plain":
         srgb = np.clip(_developed(rng, srgb, style), 0, 1)
     return np.rint(srgb * 255).astype(np.uint8), depth
-
-
-def encode_srgb(linear: Floats) -> Floats:
-    """sRGB values of linear light, both in [0, 1]."""
-    high = 1.055 * np.power(np.maximum(linear, 0.0031308), np.float32(1 / 2.4)) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, high).astype(np.float32)
 
 
 @dataclass(frozen=True)
