@@ -13,6 +13,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -297,10 +298,10 @@ def main() -> None:
     torch.manual_seed(SEED)
     judge = Judge()
     amounts, found = arguments.work / "amounts.pt", arguments.work / "gains.pickle"
-    learn_amounts(lambda: Examples(arguments.images), judge, arguments.steps, amounts)
+    learn_amounts(partial(Examples, arguments.images), judge, arguments.steps, amounts)
     judge.eval()
     fewer = -(-arguments.images * 4 // 5)
-    further = lambda: Examples(fewer, FURTHER_STYLES, SOFT)  # noqa: E731
+    further = partial(Examples, fewer, FURTHER_STYLES, SOFT)
     learn_choice(judge, gains(further, judge, arguments.examples, found))
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()

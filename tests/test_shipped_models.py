@@ -131,7 +131,7 @@ def test_told_nothing_it_leaves_good_photographs_as_they_are() -> None:
         degraded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
         gains.append(psnr(irkd.restore(degraded), reference) - psnr(degraded, reference))
     assert np.mean(unchanged) > 42, unchanged
-    assert min(unchanged) > 35, unchanged  # stars are taken for noise: docs/models/judge.md
+    assert min(unchanged) > 40, unchanged
     assert np.mean(gains) > 0, gains
 
 

@@ -18,11 +18,13 @@ from irkd.inference.specialists import choose_model, open_chooser
 PHOTOGRAPHS = {"astronaut": data.astronaut, "coffee": data.coffee}
 
 
+WORDS = {"derain": "rain", "denoise": "noise", "deblur": "blur", "dehaze": "haze"}
+
+
 @pytest.fixture(scope="module")
-def found():
-    """What a chooser of the shipped models finds."""
-    chooser = open_chooser(None)
-    return lambda image: chooser.choose(image).found
+def choose():
+    """Among the shipped models."""
+    return open_chooser(None).choose
 
 
 def damaged(name, task, seed=2):  # of 1 the haze is thin, which is left alone
@@ -31,24 +33,24 @@ def damaged(name, task, seed=2):  # of 1 the haze is thin, which is left alone
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_a_clean_photograph_asks_for_nothing_but_noise_at_most(name, found):
+def test_a_clean_photograph_asks_for_nothing_but_noise_at_most(name, choose):
     """What denoise makes of good photographs is in test_shipped_models."""
-    assert found(PHOTOGRAPHS[name]()) in ("general", "denoise")
+    assert choose(PHOTOGRAPHS[name]()).found in ("general", "denoise")
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 @pytest.mark.parametrize("task", ["derain", "denoise", "deblur", "dehaze"])
-def test_plain_damage_is_found(name, task, found):
-    assert found(damaged(name, task)) == task
+def test_plain_damage_is_found(name, task, choose):
+    choice = choose(damaged(name, task))
+    assert (choice.found, choice.model) == (task, task)
+    assert WORDS[task] in choice.reason
 
 
-def test_depth_and_kind_of_the_pixels_do_not_matter(found):
+def test_depth_and_kind_of_the_pixels_do_not_matter(choose):
     picture = damaged("astronaut", "denoise")
     deep = picture.astype(np.uint16) * 257
-    chooser = open_chooser(None)
-    assert chooser.choose(deep).reason == chooser.choose(picture).reason
-    assert found(deep) == "denoise"
-    assert found(picture / np.float32(255)) == "denoise"
+    assert choose(deep) == choose(picture)
+    assert choose(picture / np.float32(255)).found == "denoise"
 
 
 @pytest.mark.parametrize(
@@ -107,11 +109,11 @@ def test_blocks_of_jpeg_are_seen_where_they_are():
 
 @pytest.mark.parametrize("size", [(97, 131), (96, 1500), (515, 260), (96, 60_000)])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
-def test_images_of_any_size_and_kind_are_judged(size, kind, found):
+def test_images_of_any_size_and_kind_are_judged(size, kind, choose):
     image = np.random.default_rng(0).random(size)
     if kind is not np.float32:
         image *= np.iinfo(kind).max
-    assert found(image.astype(kind)) in MODELS
+    assert choose(image.astype(kind)).found in MODELS
 
 
 def test_a_large_image_is_judged_all_over():
