@@ -25,7 +25,7 @@ Degrade = Callable[[Floats, np.random.Generator], Floats]
 Peer = Callable[[Image, Image], Image | None]
 
 
-# In the place of a task: images that lack nothing which any model is for.
+# In the place of a task: images that lack nothing which any model is for, or several things.
 ANY = "any"
 
 
@@ -59,6 +59,8 @@ def conditions() -> Iterator[Condition]:
         yield from by_imagecorruptions()
     if find_spec("albumentations"):
         yield from by_albumentations()
+    for name, damages in MIXTURES.items():
+        yield Condition(ANY, name, partial(mixed, damages=damages))
     yield Condition(ANY, "clean", as_it_is)
     for quality in (50, 90):
         yield Condition(ANY, f"JPEG {quality} alone", partial(as_jpeg, quality=quality))
@@ -134,6 +136,22 @@ def heavy_rain(image: Floats, rng: np.random.Generator) -> Floats:
 def hazed(image: Floats, rng: np.random.Generator) -> Floats:
     transmission, air = draw_haze(plausible_depth(image.shape[:2], rng), rng)
     return image * transmission + air * (1 - transmission)
+
+
+def mixed(image: Floats, rng: np.random.Generator, *, damages: tuple[Degrade, ...]) -> Floats:
+    """One damage after the other, in the order in which a photograph meets them."""
+    for degrade in damages:
+        image = np.clip(degrade(image, rng), 0, 1).astype(np.float32)
+    return image
+
+
+MIXTURES: dict[str, tuple[Degrade, ...]] = {
+    "haze, then sigma 15": (hazed, partial(white_noise, sigma=15)),
+    "haze and light rain": (hazed, light_rain),
+    "light rain, then camera and JPEG 85": (light_rain, camera_noise),
+    "heavy rain with veil, then sigma 15": (heavy_rain, partial(white_noise, sigma=15)),
+    "mild shake, then camera and JPEG 85": (partial(shake, low=3, high=7), camera_noise),
+}
 
 
 def by_scikit_image() -> Iterator[Condition]:

@@ -229,7 +229,7 @@ def _restored(
 ) -> tuple[Tensor, Floats, Image]:
     """What the judge is told of an image, what each model gained at it, and the best result."""
     results = {name: np.clip(restorer(image), 0, 1) for name, restorer in restorers.items()}
-    told = tell(image, judge, lambda name, square: results[name])
+    told = tell(image, judge, results)
     rounded = [_rounded(result) for result in results.values()]
     before, *after = (min(psnr(each, clean), MOST) for each in (image, *rounded))
     values = np.subtract(after, before)

@@ -110,7 +110,7 @@ def main() -> None:
         name: Restorer(load_network(path)) for name, path in extra.items()
     }
     chooser = open_chooser(None)
-    others[UNTOLD] = lambda image: chooser.choose(image).restorer(image)
+    others[UNTOLD] = lambda image: chooser.choose(image).restore(image)
     whole_images = clean_images(arguments.folder, arguments.limit, None)
     images = [central(image, arguments.side) for image in whole_images]
     table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "worst", "s")

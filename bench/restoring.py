@@ -101,7 +101,7 @@ def found_tasks(images: dict[str, Image], seeds: int) -> dict[str, Counter[str]]
                 shown = clean
                 if task != "clean":
                     shown = degrade(clean, task, np.random.default_rng(words))
-                found[str(chooser.choose(shown).found)] += 1
+                found[chooser.choose(shown).found[0]] += 1
     return table
 
 

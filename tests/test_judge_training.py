@@ -38,7 +38,7 @@ def test_a_judge_is_made_and_goes_on_where_it_was_stopped(tmp_path: Path) -> Non
     judge.load_state_dict({name: tensor.float() for name, tensor in load_file(out).items()})
     image = np.random.default_rng(0).integers(0, 256, (128, 160, 3), np.uint8)
     judge.eval()
-    told = tell(image, judge, lambda name, square: square.astype(np.float32) / 255)
+    told = tell(image, judge, {})
     promises = judge.promises(told[None])
     assert promises.shape == (1, len(MODELS))
     torch.testing.assert_close(promises.sum(), torch.tensor(1.0))

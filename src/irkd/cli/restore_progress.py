@@ -106,7 +106,7 @@ def _line(outcome: Outcome) -> list[str]:
     if outcome.tile is not None:
         parts.append(f"tiles of {outcome.tile[1]} x {outcome.tile[0]}")
     if outcome.reason is not None:
-        parts.append(f"{outcome.model}: {outcome.reason}")
+        parts.append(f"{', '.join(outcome.models)}: {outcome.reason}")
     return parts
 
 

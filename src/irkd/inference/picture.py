@@ -89,3 +89,9 @@ def change_depth(pixels: Pixels, dtype: Any) -> Pixels:
     if dtype.kind == "u":
         pixels = np.rint(pixels * np.float32(np.iinfo(dtype).max))
     return pixels.astype(dtype)
+
+
+def middle(pixels: Pixels, side: int) -> Pixels:
+    """The centre of H x W or H x W x 3, `side` pixels a side at most."""
+    top, left = (max(length - side, 0) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side]

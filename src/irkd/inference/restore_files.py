@@ -39,8 +39,9 @@ class Outcome:
 
     `status`: restored; skipped (its result was there already); failed (`error` says why).
     `tile`: height and width of the tiles, None for the whole image at once. `time_s`: reading,
-    restoring and writing. `frames`: of a video. `model`: what restored it; `found`: the task that
-    its damage was judged to ask for, and `reason` why, where that was asked.
+    restoring and writing. `frames`: of a video. `models`: what restored it, one after the other.
+    `found`: the tasks that its damage was judged to ask for, and `reason` why, where that was
+    asked.
     """
 
     job: Job
@@ -50,8 +51,8 @@ class Outcome:
     time_s: float = 0.0
     tile: tuple[int, int] | None = None
     frames: int | None = None
-    model: str | None = None
-    found: str | None = None
+    models: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
     reason: str | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
@@ -73,8 +74,8 @@ class Outcome:
             "megapixels": self.megapixels,
             "time_s": self.time_s,
             "tile": self.tile,
-            "model": self.model,
-            "found_task": self.found,
+            "models": list(self.models),
+            "found_tasks": list(self.found),
             "reason": self.reason,
             "notes": list(self.notes),
             "error": self.error,
@@ -87,16 +88,22 @@ def refuse_strength(strength: float) -> None:
 
 
 def restore_pixels(
-    pixels: Pixels, choice: Choice, *, strength: float = 1.0, dtype: Any = None
+    pixels: Pixels,
+    choice: Choice,
+    *,
+    strength: float = 1.0,
+    dtype: Any = None,
+    watch: Callable[[float], None] | None = None,
 ) -> Pixels:
     """Restore H x W or H x W x 3 of any depth; `dtype`: None keeps it.
 
-    Strength 0 gives the pixels back without a pass through the network.
+    Strength 0 gives the pixels back without a pass through a network. `watch` is called with the
+    share that is done, up to 1.
     """
     dtype = dtype or pixels.dtype
     if strength == 0:
         return change_depth(pixels, dtype)
-    return blend(pixels, choice.restorer(as_colour(pixels)), strength, dtype)
+    return blend(pixels, choice.restore(as_colour(pixels), watch), strength, dtype)
 
 
 def restore_files(
@@ -148,13 +155,11 @@ def _restore_image(
     refuse_unwritable(job.target, before)
     height, width = before.pixels.shape[:2]
     choice = chooser.choose(before.pixels)
-    if watch is not None:
-        choice.restorer.watch = _tile_watch(job, watch, height * width / 1e6)
+    told = None if watch is None else _tile_watch(job, watch, height * width / 1e6)
     # Straight to the depth of the file, not by way of the source's.
     dtype = stored_dtype(job.target, before.pixels.dtype)
-    after = replace(
-        before, pixels=restore_pixels(before.pixels, choice, strength=strength, dtype=dtype)
-    )
+    restored = restore_pixels(before.pixels, choice, strength=strength, dtype=dtype, watch=told)
+    after = replace(before, pixels=restored)
     notes = [*after.notes, *write_picture(job.target, after, overwrite=overwrite)]
     if dtype.itemsize < before.pixels.dtype.itemsize:
         notes.append(f"{job.target.suffix} holds {dtype.itemsize * 8} bits a channel: rounded")
@@ -186,7 +191,6 @@ def _restore_video(
     clip = inspect_clip(job.source)
     # The first picture is often black: the middle tells more of the clip.
     choice = chooser.choose(middle_frame(clip))
-    choice.restorer.watch = None
     megapixels = clip.width * clip.height / 1e6
 
     def tell(done: int, of: int | None) -> None:
@@ -226,8 +230,8 @@ def _restored(
         width,
         height,
         time.perf_counter() - start,
-        choice.restorer.last_tile if strength else None,
-        model=choice.model,
+        choice.tile if strength else None,
+        models=choice.models,
         found=choice.found,
         reason=choice.reason,
         notes=tuple(dict.fromkeys(notes)),

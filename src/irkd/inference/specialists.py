@@ -1,4 +1,4 @@
-"""Which model restores an image: the one named, a task's, or the one that its damage asks for.
+"""Which model restores an image: the one named, a task's, or those that its damage asks for.
 
 The last is what happens when nothing else is said.
 """
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
-from irkd.inference.degradation import degradation_of
+from irkd.inference.degradation import GENERAL, degradation_of
 from irkd.inference.picture import Pixels
 from irkd.inference.restorer import Restorer
 from irkd.models.weights import read_metadata, shipped_models
 from irkd.presets.schema import Task
 
-GENERAL = "general"
 AUTO = "auto"
 
 Tile = Literal["auto", "off"] | int
@@ -38,13 +37,38 @@ _DEMONSTRATION = "demo"
 
 @dataclass(frozen=True)
 class Choice:
-    """What restores an image. `found` is the task that its damage asks for, where it was judged;
-    `reason` says in words why it is this model."""
+    """What restores an image: `models`, one after the other. `found`: the tasks that its damage
+    asks for, where it was judged; `reason` says in words why."""
 
-    restorer: Restorer
-    model: str
-    found: str | None = None
+    restorers: tuple[Restorer, ...]
+    models: tuple[str, ...]
+    found: tuple[str, ...] = ()
     reason: str | None = None
+
+    def restore(
+        self, degraded: Pixels, watch: Callable[[float], None] | None = None
+    ) -> NDArray[np.float32]:
+        """H x W x 3 of any depth to H x W x 3 float32, not clamped; `watch` is called with the
+        share that is done, up to 1."""
+        restored: Any = degraded
+        for place, restorer in enumerate(self.restorers):
+            if place:
+                np.clip(restored, 0, 1, out=restored)
+            restorer.watch = self._watch(watch, place)
+            restored = restorer(restored)
+        return restored
+
+    def _watch(
+        self, watch: Callable[[float], None] | None, place: int
+    ) -> Callable[[float], None] | None:
+        if watch is None:
+            return None
+        return lambda share: watch((place + share) / len(self.restorers))
+
+    @property
+    def tile(self) -> tuple[int, int] | None:
+        """Height and width of the tiles that were used last; None for the whole image."""
+        return self.restorers[-1].last_tile
 
 
 class Chooser(Protocol):
@@ -63,7 +87,7 @@ class OneModel:
         self.restorer, self.model = restorer, model
 
     def choose(self, pixels: Pixels) -> Choice:
-        return Choice(self.restorer, self.model)
+        return Choice((self.restorer,), (self.model,))
 
     @property
     def device(self) -> str:
@@ -71,7 +95,7 @@ class OneModel:
 
 
 class Specialists:
-    """The shipped model for the damage that each image shows; all are tried on a part of it."""
+    """The shipped models for the damage that each image shows; all are tried on a part of it."""
 
     def __init__(self, open_model: Callable[[str], Restorer], device: str) -> None:
         self._open = open_model
@@ -82,11 +106,14 @@ class Specialists:
 
     def choose(self, pixels: Pixels) -> Choice:
         found = degradation_of(pixels, self._try)
-        model = choose_model(None if found.task == GENERAL else found.task)
+        taken = {task: choose_model(None if task == GENERAL else task) for task in found.tasks}
         reason = "; ".join(found.reasons)
-        if found.task != GENERAL and model == GENERAL:
-            reason += f"; no model for {found.task} ships with irkd"
-        return Choice(self._restorer(model), model, found.task, reason)
+        for task, model in taken.items():
+            if task != GENERAL and model == GENERAL:
+                reason += f"; no model for {task} ships with irkd"
+        models = tuple(dict.fromkeys(taken.values()))
+        restorers = tuple(self._restorer(model) for model in models)
+        return Choice(restorers, models, found.tasks, reason)
 
     def _restorer(self, model: str) -> Restorer:
         if model not in self._opened:
