@@ -55,7 +55,10 @@ class Choice:
             if place:
                 np.clip(restored, 0, 1, out=restored)
             restorer.watch = self._watch(watch, place)
-            restored = restorer(restored)
+            try:
+                restored = restorer(restored)
+            finally:
+                restorer.watch = None
         return restored
 
     def _watch(
@@ -121,9 +124,7 @@ class Specialists:
         return self._opened[model]
 
     def _try(self, name: str, square: Pixels) -> NDArray[np.float32]:
-        restorer = self._restorer(choose_model(None if name == GENERAL else name))
-        restorer.watch = None  # of the image before
-        return restorer(square)
+        return self._restorer(choose_model(None if name == GENERAL else name))(square)
 
 
 def open_chooser(
