@@ -30,7 +30,7 @@ from irkd.data.degrade import DEGRADATIONS, plausible_depth
 from irkd.data.opening import open_pairs
 from irkd.files import atomic_path
 from irkd.inference.backends import load_network
-from irkd.inference.degradation import tell
+from irkd.inference.degradation import changes_of, tell, tried_part
 from irkd.inference.judge import CHANGES, DAMAGES, MEASURES, MODELS, Judge
 from irkd.inference.restorer import Restorer
 from irkd.metrics.full_reference import psnr
@@ -229,7 +229,7 @@ def _restored(
 ) -> tuple[Tensor, Floats, Image]:
     """What the judge is told of an image, what each model gained at it, and the best result."""
     results = {name: np.clip(restorer(image), 0, 1) for name, restorer in restorers.items()}
-    told = tell(image, judge, results)
+    told = torch.cat([tell(image, judge), changes_of(tried_part(image), results)])
     rounded = [_rounded(result) for result in results.values()]
     before, *after = (min(psnr(each, clean), MOST) for each in (image, *rounded))
     values = np.subtract(after, before)

@@ -1,4 +1,4 @@
-"""python -m bench.marks [--task TASK ...] [--folder DIR] [--limit N] [--side N] [--out FILE]
+"""python -m bench.marks [--task TASK ...] [--damage NAME ...] [--folder DIR] [--limit N] [--side N]
 
 What the models that ship reach, beside the degraded input, `general`, what `irkd restore` makes of
 it when told nothing, and a peer that is told the truth: BM3D the noise (where the `bm3d` package is
@@ -93,6 +93,7 @@ class Scores:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.marks", description=__doc__)
     parser.add_argument("--task", action="append", help="of the models; all by default")
+    parser.add_argument("--damage", action="append", help="of a name in the table; all by default")
     parser.add_argument("--folder", type=Path, help="clean images; else the built-in photographs")
     parser.add_argument("--limit", type=int, default=30, help="images at most")
     parser.add_argument("--side", type=int, default=256, help="of the central crop")
@@ -117,6 +118,8 @@ def main() -> None:
     records: list[dict[str, Any]] = []
     for condition in conditions():
         if arguments.task and condition.task not in (*arguments.task, ANY):
+            continue
+        if arguments.damage and condition.name not in arguments.damage:
             continue
         wanted = (condition.task,) if condition.task != ANY else arguments.task or tasks.values()
         models = {

@@ -10,7 +10,7 @@ import torch
 from bench.judge import learn_choice
 from safetensors.torch import load_file
 
-from irkd.inference.degradation import tell
+from irkd.inference.degradation import changes_of, tell
 from irkd.inference.judge import CHANGES, DAMAGES, MEASURES, MODELS, Judge
 
 ROOT = Path(__file__).parents[1]
@@ -38,10 +38,11 @@ def test_a_judge_is_made_and_goes_on_where_it_was_stopped(tmp_path: Path) -> Non
     judge.load_state_dict({name: tensor.float() for name, tensor in load_file(out).items()})
     image = np.random.default_rng(0).integers(0, 256, (128, 160, 3), np.uint8)
     judge.eval()
-    told = tell(image, judge, {})
-    promises = judge.promises(told[None])
-    assert promises.shape == (1, len(MODELS))
-    torch.testing.assert_close(promises.sum(), torch.tensor(1.0))
+    untried = tell(image, judge)
+    for told in (untried, torch.cat([untried, changes_of(image, {})])):
+        promises = judge.promises(told[None])
+        assert promises.shape == (1, len(MODELS))
+        torch.testing.assert_close(promises.sum(), torch.tensor(1.0))
 
 
 def test_what_models_change_tells_which_to_take() -> None:

@@ -102,18 +102,21 @@ def test_what_tells_nothing_is_general(image):
     assert degradation_of(image, never).tasks == ("general",)
 
 
-def test_every_model_is_tried_on_the_middle():
-    image = noise((300, 400, 3))
-    tried = {}
-
+def test_every_model_is_tried_on_the_middle_unless_one_is_plain_before():
     def unchanged(name, square):
         tried.setdefault(name, square)  # again on what a model made of it
-        return square.astype(np.float32) / 255
+        return to_float(square)
 
-    degradation_of(image, unchanged)
+    tried = {}
+    photograph = PHOTOGRAPHS["coffee"]()
+    degradation_of(photograph, unchanged)
     assert tuple(tried) == MODELS
     for square in tried.values():
-        np.testing.assert_array_equal(square, image[22:278, 72:328])
+        np.testing.assert_array_equal(square, photograph[72:328, 172:428])
+    tried = {}
+    assert degradation_of(damaged("coffee", "denoise"), unchanged).tasks[0] == "denoise"
+    assert next(iter(tried)) == "denoise"
+    assert "deblur" not in tried
 
 
 @pytest.mark.parametrize("sigma", [10, 25])

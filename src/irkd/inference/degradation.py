@@ -37,8 +37,14 @@ _PLAIN = 0.01
 # How sure it must be of a model for one task, else it is the general one. `deblur` leaves images
 # alone in which it finds no motion; a good photograph taken for hazy loses most.
 _SURE = {"derain": 0.45, "deblur": 0.25, "dehaze": 0.45, "denoise": 0.55}
+# How sure before any is tried, so that only this one is: of 279 such crops of photographs (training
+# images of BSDS500) all but one were given to the same model after trying all.
+_SURE_UNTRIED = dict.fromkeys(_SURE, 0.8)
 # How sure of one that follows another: what a model leaves of a single damage is not to be mended.
 _SURE_TO_FOLLOW = {"derain": 0.5, "dehaze": 0.9, "denoise": 0.55}
+# What one promises before any is tried, so that trying may end in its following: of 263 such crops
+# with less, one was followed, without a gain.
+_MAY_FOLLOW = 0.25
 # What the general model promises where there are several kinds of damage; it promises less where
 # there is nothing to see, and none follows it there.
 _SEVERAL = 0.4
@@ -60,7 +66,8 @@ class Degradation(NamedTuple):
 
 def degradation_of(image: Pixels, try_model: Try) -> Degradation:
     """Judge an image H x W or H x W x 3, uint8, uint16 or float32 in [0, 1]; `try_model` is called
-    with each of `judge.MODELS`, and again for each model that may be followed by another.
+    with names of `judge.MODELS`, of each at most once for every model that may be followed by
+    another.
 
     Images with a side below 96 pixels, and plain ones, do not tell: general.
     """
@@ -69,10 +76,16 @@ def degradation_of(image: Pixels, try_model: Try) -> Degradation:
     if _is_plain(middle(image, MEASURED_SIDE)):
         return Degradation((GENERAL,), ("too plain to judge",))
     judge = trained_judge()
-    results = _try_all(tried_part(image), try_model)
-    told = tell(image, judge, results)
+    square = tried_part(image)
+    told = tell(image, judge)
     promised = _promised(told, judge)
-    first = _most_promising(promised, _SURE) or GENERAL
+    first = _most_promising(promised, _SURE_UNTRIED)
+    if first is not None:
+        results = _try_all(square, try_model, (first,))
+    else:
+        results = _try_all(square, try_model)
+        promised = _promised(torch.cat([told, changes_of(square, results)]), judge)
+        first = _most_promising(promised, _SURE) or GENERAL
     tasks = [first]
     if first != GENERAL or promised[GENERAL] >= _SEVERAL:
         tasks += _following(first, results[first], judge, try_model)
@@ -91,14 +104,17 @@ def _following(
     tasks: list[str] = []
     while 1 + len(tasks) < _MOST_MODELS:
         square = np.clip(restored, 0, 1)
-        if _is_plain(square):
-            break
-        # Motion is not looked for again: `deblur` takes as long as the others together.
-        results = _try_all(square, try_model, (name for name in MODELS if name != "deblur"))
         left = {
             name: least for name, least in _SURE_TO_FOLLOW.items() if name not in (first, *tasks)
         }
-        task = _most_promising(_promised(tell(square, judge, results), judge), left)
+        told = tell(square, judge)
+        promised = _promised(told, judge)
+        if _is_plain(square) or max(promised[name] for name in left) < _MAY_FOLLOW:
+            break
+        # Motion is not looked for again: `deblur` takes as long as the others together.
+        results = _try_all(square, try_model, (name for name in MODELS if name != "deblur"))
+        promised = _promised(torch.cat([told, changes_of(square, results)]), judge)
+        task = _most_promising(promised, left)
         if task is None:
             break
         tasks.append(task)
@@ -129,12 +145,10 @@ def tried_part(image: Pixels) -> Pixels:
     return np.ascontiguousarray(as_colour(middle(image, _TRIED_SIDE)))
 
 
-def tell(image: Pixels, judge: Judge, results: Mapping[str, NDArray[np.float32]]) -> Tensor:
-    """What `Judge.promises` is told of an image: the mean amounts of damage, log2(1 + levels), the
-    measures, and what the models change; `results`: what each made of `tried_part`, of which one
-    that was not tried is taken to leave it as it is."""
-    further = measures_of(image) + _changes(tried_part(image), results)
-    return torch.cat([amounts_of(image, judge), torch.tensor(further, dtype=torch.float32)])
+def tell(image: Pixels, judge: Judge) -> Tensor:
+    """What `Judge.promises` is told of an image before a model is tried: the mean amounts of
+    damage, log2(1 + levels), and the measures."""
+    return torch.cat([amounts_of(image, judge), torch.tensor(measures_of(image))])
 
 
 def amounts_of(image: Pixels, judge: Judge) -> Tensor:
@@ -144,9 +158,10 @@ def amounts_of(image: Pixels, judge: Judge) -> Tensor:
         return judge.amounts(squares.permute(0, 3, 1, 2)).mean(0)
 
 
-def _changes(square: Pixels, results: Mapping[str, NDArray[np.float32]]) -> list[float]:
-    """`judge.CHANGES` by each of `judge.MODELS`, in levels of 255: one that finds nothing to mend
-    changes little."""
+def changes_of(square: Pixels, results: Mapping[str, NDArray[np.float32]]) -> Tensor:
+    """What it is told of models that were tried: `judge.CHANGES` by each of `judge.MODELS`, in
+    levels of 255, from `tried_part` and what they made of it: one that finds nothing to mend
+    changes little. One that was not tried is taken to leave it as it is."""
     square = to_float(square)
     before = np.rint(255 * square)
     found: list[float] = []
@@ -154,7 +169,7 @@ def _changes(square: Pixels, results: Mapping[str, NDArray[np.float32]]) -> list
         change = np.rint(255 * np.clip(results.get(name, square), 0, 1)) - before
         rms, mean = np.sqrt((change**2).mean()), np.abs(change).mean()
         found += [float(np.log2(1 + rms)), float(change.mean()) / 16, float(np.log2(1 + mean))]
-    return found
+    return torch.tensor(found)
 
 
 def _is_plain(image: Pixels) -> bool:

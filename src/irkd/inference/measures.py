@@ -33,10 +33,10 @@ def measures_of(image: Pixels) -> list[float]:
     deviation, likeness = noise(centre)
     return [
         edge_sharpness(light),
-        np.sqrt(darkest_spots(image)),
+        float(np.sqrt(darkest_spots(image))),
         float(dark.twentieth.sqrt()),
         float(dark.quarter.sqrt()),
-        np.log(deviation + 0.1),
+        float(np.log(deviation + 0.1)),
         likeness,
         blocks_of_jpeg(light),
     ]
