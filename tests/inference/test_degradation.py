@@ -17,6 +17,7 @@ from irkd.inference.judge import DAMAGES, MODELS, trained_judge
 from irkd.inference.measures import blocks_of_jpeg
 from irkd.inference.picture import to_float
 from irkd.inference.specialists import choose_model, open_chooser
+from irkd.metrics.full_reference import psnr
 
 PHOTOGRAPHS = {"astronaut": data.astronaut, "coffee": data.coffee}
 
@@ -210,3 +211,31 @@ def test_the_line_says_what_was_chosen(options, tmp_path, capsys, identity_model
     assert "no model for denoise ships" in out
     (entry,) = json.loads((tmp_path / "j").read_text())["files"]
     assert (entry["models"], entry["found_tasks"]) == (["general"], ["denoise"])
+
+
+def landscape():
+    """Haze far away, and a near side that is dark."""
+    photograph = cv2.resize(PHOTOGRAPHS["coffee"](), (512, 384), interpolation=cv2.INTER_AREA)
+    through = np.where(np.arange(384)[:, None, None] < 250, 0.35, 1.0).astype(np.float32)
+    hazy = through * photograph + (1 - through) * np.float32([205, 210, 220])
+    return photograph, np.where(through < 1, hazy, hazy * 0.3).round().astype(np.uint8)
+
+
+def test_haze_is_taken_away_where_it_is_believed_in(monkeypatch):
+    """Where much is dark the model alone believes in none."""
+    photograph, hazy = landscape()
+    alone = open_chooser("dehaze").choose(hazy).restore(hazy)
+    np.testing.assert_array_equal(alone, to_float(hazy))
+    monkeypatch.setattr("irkd.inference.specialists.said_haze", lambda image: 1.0)
+    said = open_chooser(None, task="dehaze").choose(hazy).restore(hazy)
+    before, after = (
+        psnr(255 * shown[:220], photograph[:220]) for shown in (to_float(hazy), np.clip(said, 0, 1))
+    )
+    assert after > before + 2
+
+
+def test_a_good_photograph_stays_as_it_is_whatever_somebody_says():
+    for load in PHOTOGRAPHS.values():
+        photograph = load()
+        restored = open_chooser(None, task="dehaze").choose(photograph).restore(photograph)
+        np.testing.assert_array_equal(restored, to_float(photograph))

@@ -465,7 +465,7 @@ def test_names_that_would_meet_are_kept_apart(run, tmp_path, identity_model):
 def test_an_interrupt_leaves_complete_files_and_can_go_on(run, tree, identity_model, monkeypatch):
     calls = []
 
-    def interrupted(self, degraded):
+    def interrupted(self, degraded, **_):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt

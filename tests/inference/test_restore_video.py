@@ -211,7 +211,7 @@ def test_an_interrupt_leaves_nothing(run, tmp_path, identity_model, monkeypatch)
     write_clip(tmp_path / "a.mp4", frames=6)
     calls = []
 
-    def interrupted(self, degraded):
+    def interrupted(self, degraded, **_):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt

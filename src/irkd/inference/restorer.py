@@ -90,10 +90,12 @@ class Restorer:
         self._fixed = cast(tuple[int, int] | None, getattr(network, "fixed_size", None))
         self._bytes_per_pixel: float | None = None
 
-    def __call__(self, degraded: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, degraded: NDArray[Any], *, sure: float = 0) -> NDArray[np.float32]:
         """Restore H x W x 3, float32 in [0, 1], uint8 or uint16, to H x W x 3 float32, not clamped.
 
-        Integers take less memory: they become numbers in [0, 1] tile by tile.
+        Integers take less memory: they become numbers in [0, 1] tile by tile. `sure`, 0 to 1: how
+        far it is known that there is the damage that the network is for. Networks that judge this
+        from the image believe in so much at least; others do not ask.
 
         Raises IrkdError when memory does not suffice for the smallest tile, or when the network's
         output is not finite.
@@ -103,7 +105,7 @@ class Restorer:
         height, width = degraded.shape[:2]
         image = _pad_to_size(_pad_to_multiple(degraded, self._multiple), self._fixed)
         tile = self._first_tile(*image.shape[:2])
-        known = self._known(degraded)
+        known = self._known(degraded, sure)
         while True:
             with contextlib.suppress(_OutOfMemory):
                 restored = self._in_tiles(image, tile, known)
@@ -156,17 +158,17 @@ class Restorer:
             )
         return side, side
 
-    def _known(self, image: NDArray[Any]) -> tuple[object, ...]:
+    def _known(self, image: NDArray[Any], sure: float) -> tuple[object, ...]:
         """`_estimate`; raises IrkdError when memory does not suffice."""
         try:
             with torch.inference_mode():
-                return self._estimate(image)
+                return self._estimate(image, sure)
         except Exception as error:
             if is_out_of_memory(error):
                 raise IrkdError("not enough memory to judge the image as a whole.") from None
             raise
 
-    def _estimate(self, image: NDArray[Any]) -> tuple[object, ...]:
+    def _estimate(self, image: NDArray[Any], sure: float) -> tuple[object, ...]:
         """What a network estimates once for all tiles: from the part of the image that tells most,
         or from all of it in small.
 
@@ -178,7 +180,7 @@ class Restorer:
         if (side := getattr(network, "overview_side", None)) is not None:
             small = shrink_to(image, side)
             shrunk = max(image.shape[:2]) / max(small.shape[:2])
-            return (network.estimate(self._as_batch(small), shrunk),)
+            return (network.estimate(self._as_batch(small), shrunk, sure),)
         return ()
 
     def _as_batch(self, pixels: NDArray[Any]) -> Tensor:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
-from irkd.inference.degradation import GENERAL, degradation_of
+from irkd.inference.degradation import GENERAL, degradation_of, said_haze
 from irkd.inference.picture import Pixels
 from irkd.inference.restorer import Restorer
 from irkd.models.weights import read_metadata, shipped_models
 from irkd.presets.schema import Task
 
 AUTO = "auto"
+DEHAZE = "dehaze"
 
 Tile = Literal["auto", "off"] | int
 
@@ -38,12 +39,14 @@ _DEMONSTRATION = "demo"
 @dataclass(frozen=True)
 class Choice:
     """What restores an image: `models`, one after the other. `found`: the tasks that its damage
-    asks for, where it was judged; `reason` says in words why."""
+    asks for, where it was judged; `reason` says in words why. `haze`: how sure it is of haze, for
+    the model that takes it away."""
 
     restorers: tuple[Restorer, ...]
     models: tuple[str, ...]
     found: tuple[str, ...] = ()
     reason: str | None = None
+    haze: float = 0
 
     def restore(
         self, degraded: Pixels, watch: Callable[[float], None] | None = None
@@ -56,7 +59,7 @@ class Choice:
                 np.clip(restored, 0, 1, out=restored)
             restorer.watch = self._watch(watch, place)
             try:
-                restored = restorer(restored)
+                restored = restorer(restored, sure=self._sure_for(self.models[place]))
             finally:
                 restorer.watch = None
         return restored
@@ -67,6 +70,9 @@ class Choice:
         if watch is None:
             return None
         return lambda share: watch((place + share) / len(self.restorers))
+
+    def _sure_for(self, model: str) -> float:
+        return self.haze if model == DEHAZE else 0.0
 
     @property
     def tile(self) -> tuple[int, int] | None:
@@ -97,6 +103,13 @@ class OneModel:
         return str(self.restorer.device)
 
 
+class SaidHaze(OneModel):
+    """The model for haze, where somebody says that there is some."""
+
+    def choose(self, pixels: Pixels) -> Choice:
+        return Choice((self.restorer,), (self.model,), haze=said_haze(pixels))
+
+
 class Specialists:
     """The shipped models for the damage that each image shows; all are tried on a part of it."""
 
@@ -116,7 +129,7 @@ class Specialists:
                 reason += f"; no model for {task} ships with irkd"
         models = tuple(dict.fromkeys(taken.values()))
         restorers = tuple(self._restorer(model) for model in models)
-        return Choice(restorers, models, found.tasks, reason)
+        return Choice(restorers, models, found.tasks, reason, found.haze)
 
     def _restorer(self, model: str) -> Restorer:
         if model not in self._opened:
@@ -154,7 +167,8 @@ def open_chooser(
     if model is None and task in (None, AUTO):
         return Specialists(open_restorer, str(chosen))
     name = choose_model(task) if model is None else model
-    return OneModel(open_restorer(name, task), str(name))
+    kind = SaidHaze if model is None and name == DEHAZE else OneModel
+    return kind(open_restorer(name, task), str(name))
 
 
 def choose_model(task: str | None) -> str:

@@ -39,11 +39,13 @@ class DehazeUNetSpec(ResUNetSpec):
 
 
 class Estimate(NamedTuple):
-    """Of the haze in images: the air's colour, B x C, how bright their dark spots are, and how
-    many pixels along a side are taken as one where images are large."""
+    """Of the haze in images: the air's colour, B x C, how bright their dark spots are, how far haze
+    is believed in, B in [0, 1], and how many pixels along a side are taken as one where images are
+    large."""
 
     air: Tensor
     dark: dark_channel.Shadows
+    haze: Tensor
     shrunk: int
 
 
@@ -61,13 +63,17 @@ class DehazeUNet(ResUNet):
         self.overview_side = _OVERVIEW_SIDE
 
     @torch.no_grad()
-    def estimate(self, images: Tensor, shrunk: float = 1) -> Estimate:
-        """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show."""
+    def estimate(self, images: Tensor, shrunk: float = 1, sure: float = 0) -> Estimate:
+        """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show.
+
+        `sure`, 0 to 1: how far haze is believed in at least, whatever is dark.
+        """
         fine = self._light(self.padded(images, dark_channel.BLOCK))
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
         dark = dark_channel.dark_channel(fine)
-        return Estimate(dark_channel.air_light(fine, dark), dark_channel.shadows(dark), steps)
+        air, spots = dark_channel.air_light(fine, dark), dark_channel.shadows(dark)
+        return Estimate(air, spots, dark_channel.trust_in_haze(spots).clamp(min=sure), steps)
 
     def forward(self, images: Tensor, known: Estimate | None = None) -> Tensor:
         height, width = images.shape[-2:]
@@ -80,7 +86,7 @@ class DehazeUNet(ResUNet):
         for index, each in enumerate(dehazed):
             change = change + answer[:, channels + index, None] * (each - padded)
         if self.spec.gated:
-            change = change * _share(dark_channel.trust_in_haze(known.dark), images)
+            change = change * _share(known.haze, images)
         return (padded + change)[..., :height, :width]
 
     def _light(self, images: Tensor) -> Tensor:
@@ -97,7 +103,7 @@ class DehazeUNet(ResUNet):
         through = dark_channel.transmission(coarse, known.air, fine)
         without_haze = to_range(dark_channel.without_haze(fine, known.air, through), value_range)
         without_veil = to_range(dark_channel.without_veil(fine, known.dark), value_range)
-        haze = _share(dark_channel.trust_in_haze(known.dark), images)
+        haze = _share(known.haze, images)
         veil = _share(dark_channel.trust_in_veil(known.dark), images)
         dehazed = [
             images + haze * (without_haze.to(images.dtype) - images),
