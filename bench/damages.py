@@ -25,15 +25,15 @@ Degrade = Callable[[Floats, np.random.Generator], Floats]
 Peer = Callable[[Image, Image], Image | None]
 
 
-# In the place of a task: images that lack nothing which any model is for, or several things.
-ANY = "any"
+# In the place of a task: images that lack nothing which any model is for; and several things.
+ANY, MIXED = "any", "mixed"
 
 
 @dataclass(frozen=True)
 class Condition:
     """One kind of damage of a task; `peer(degraded, clean)` is what the models are held against."""
 
-    task: str  # ANY: every model is tried on it
+    task: str  # ANY and MIXED: every model is tried on it
     name: str
     degrade: Degrade
     peer_name: str = ""
@@ -60,7 +60,7 @@ def conditions() -> Iterator[Condition]:
     if find_spec("albumentations"):
         yield from by_albumentations()
     for name, damages in MIXTURES.items():
-        yield Condition(ANY, name, partial(mixed, damages=damages))
+        yield Condition(MIXED, name, partial(mixed, damages=damages))
     yield Condition(ANY, "clean", as_it_is)
     for quality in (50, 90):
         yield Condition(ANY, f"JPEG {quality} alone", partial(as_jpeg, quality=quality))

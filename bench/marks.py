@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.damages import ANY, Condition, conditions
+from bench.damages import ANY, MIXED, Condition, conditions
 from bench.peers import rounded
 from irkd.data.opening import open_pairs
 from irkd.data.reading import is_image_name, read_image
@@ -121,7 +121,9 @@ def main() -> None:
             continue
         if arguments.damage and condition.name not in arguments.damage:
             continue
-        wanted = (condition.task,) if condition.task != ANY else arguments.task or tasks.values()
+        wanted = {ANY: arguments.task or tasks.values(), MIXED: tasks.values()}.get(
+            condition.task, (condition.task,)
+        )
         models = {
             name: restorer
             for name, restorer in shipped.items()

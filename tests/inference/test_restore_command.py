@@ -127,14 +127,18 @@ def test_strength_mixes(run, tmp_path, blur_model):
     np.testing.assert_allclose(results["0.5"], (results["0"] + results["1"]) / 2, atol=1.01)
 
 
-def test_strength_0_needs_no_network_and_changes_no_pixel(run, tmp_path, blur_model, monkeypatch):
-    def fail(self, degraded):
+@pytest.mark.parametrize("told", [True, False])
+def test_strength_0_needs_no_network_and_changes_no_pixel(
+    told, run, tmp_path, blur_model, monkeypatch
+):
+    def fail(self, degraded, **_):
         raise AssertionError("the network ran")
 
     monkeypatch.setattr(Restorer, "__call__", fail)
-    for name, pixels in (("a.png", noise((30, 41), "uint16")), ("b.png", noise((30, 41, 4)))):
+    options = ["--model", blur_model] if told else []
+    for name, pixels in (("a.png", noise((110, 141), "uint16")), ("b.png", noise((110, 141, 4)))):
         cv2.imwrite(str(tmp_path / name), pixels)
-        code, _, _ = run(tmp_path / name, "--model", blur_model, "--strength", "0", "--compare")
+        code, _, _ = run(tmp_path / name, *options, "--strength", "0", "--compare")
         assert code == 0
         result = tmp_path / name.replace(".", "_restored.")
         np.testing.assert_array_equal(read(result), pixels)

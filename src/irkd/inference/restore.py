@@ -20,7 +20,7 @@ from irkd.inference.restore_files import (
     restore_files,
     restore_pixels,
 )
-from irkd.inference.specialists import Chooser, Tile, open_chooser
+from irkd.inference.specialists import NOTHING, Chooser, Tile, open_chooser
 
 ImageLike = str | Path | NDArray[Any]
 
@@ -95,7 +95,7 @@ def _restore_in_memory(image: ImageLike, chooser: Chooser, strength: float) -> N
     if is_video(Path(image)):
         raise IrkdError(f"{image} is a video; give output, the file for its result.")
     picture = read_picture(image)
-    choice = chooser.choose(picture.pixels)
+    choice = chooser.choose(picture.pixels) if strength else NOTHING
     restored = replace(picture, pixels=restore_pixels(picture.pixels, choice, strength=strength))
     if restored.alpha is None:
         return restored.pixels

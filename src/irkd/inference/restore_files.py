@@ -16,7 +16,7 @@ from irkd.inference.encoding import refuse_unwritable, stored_dtype, write_pictu
 from irkd.inference.images import read_picture
 from irkd.inference.jobs import Job
 from irkd.inference.picture import Picture, Pixels, as_colour, blend, change_depth
-from irkd.inference.specialists import Choice, Chooser
+from irkd.inference.specialists import NOTHING, Choice, Chooser
 from irkd.inference.video import middle_frame, restore_clip
 
 
@@ -154,7 +154,7 @@ def _restore_image(
     before = read_picture(job.source)
     refuse_unwritable(job.target, before)
     height, width = before.pixels.shape[:2]
-    choice = chooser.choose(before.pixels)
+    choice = chooser.choose(before.pixels) if strength else NOTHING
     told = None if watch is None else _tile_watch(job, watch, height * width / 1e6)
     # Straight to the depth of the file, not by way of the source's.
     dtype = stored_dtype(job.target, before.pixels.dtype)

@@ -80,6 +80,10 @@ class Choice:
         return self.restorers[-1].last_tile
 
 
+# Of an image that is to stay as it is.
+NOTHING = Choice((), ())
+
+
 class Chooser(Protocol):
     """Chooses for each image."""
 
