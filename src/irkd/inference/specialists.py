@@ -18,7 +18,7 @@ from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
 from irkd.inference.degradation import GENERAL, degradation_of, said_haze
-from irkd.inference.picture import Pixels
+from irkd.inference.picture import Pixels, change_depth
 from irkd.inference.restorer import Restorer
 from irkd.models.weights import read_metadata, shipped_models
 from irkd.presets.schema import Task
@@ -56,7 +56,7 @@ class Choice:
         restored: Any = degraded
         for place, restorer in enumerate(self.restorers):
             if place:
-                np.clip(restored, 0, 1, out=restored)
+                restored = change_depth(np.clip(restored, 0, 1, out=restored), np.uint16)
             restorer.watch = self._watch(watch, place)
             try:
                 restored = restorer(restored, sure=self._sure_for(self.models[place]))
