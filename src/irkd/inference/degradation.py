@@ -51,7 +51,7 @@ _SEVERAL = 0.4
 _MOST_MODELS = 3
 # `dehaze` believes in no haze where a quarter of an image is dark, as the near side of a landscape
 # is. From what it promises, haze is believed in all the same, from none to whole; sooner where
-# somebody says that there is some. Of 100 good photographs (BSDS500) three promise 0.7 (two of them
+# somebody says that there is some. Of BSDS500's 100 validation images three promise 0.7 (two of them
 # are hazy), thirteen 0.2.
 _BELIEVED, _BELIEVED_IF_SAID = (0.7, 0.9), (0.2, 0.5)
 # Levels of 255 below which damage is not named.
@@ -125,12 +125,14 @@ def _following(
     taken: dict[str, float] = {}
     while 1 + len(taken) < _MOST_MODELS:
         square = np.clip(restored, 0, 1)
+        if _is_plain(square):
+            break
         left = {
             name: least for name, least in _SURE_TO_FOLLOW.items() if name not in (first, *taken)
         }
         told = tell(square, judge)
         promised = _promised(told, judge)
-        if _is_plain(square) or max(promised[name] for name in left) < _MAY_FOLLOW:
+        if max(promised[name] for name in left) < _MAY_FOLLOW:
             break
         # Motion is not looked for again: `deblur` takes as long as the others together.
         results = _try_all(square, try_model, (name for name in MODELS if name != "deblur"))
