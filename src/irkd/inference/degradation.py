@@ -51,8 +51,8 @@ _SEVERAL = 0.4
 _MOST_MODELS = 3
 # `dehaze` believes in no haze where a quarter of an image is dark, as the near side of a landscape
 # is. From what it promises, haze is believed in all the same, from none to whole; sooner where
-# somebody says that there is some. Of BSDS500's 100 validation images three promise 0.7 (two of them
-# are hazy), thirteen 0.2.
+# somebody says that there is some. Of BSDS500's 100 validation images three promise 0.7 (two are
+# hazy), thirteen 0.2.
 _BELIEVED, _BELIEVED_IF_SAID = (0.7, 0.9), (0.2, 0.5)
 # Levels of 255 below which damage is not named.
 _SEEN = 1.5
