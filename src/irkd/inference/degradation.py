@@ -50,10 +50,9 @@ _MAY_FOLLOW = 0.25
 _SEVERAL = 0.4
 _MOST_MODELS = 3
 # `dehaze` believes in no haze where a quarter of an image is dark, as the near side of a landscape
-# is. From what it promises, haze is believed in all the same, from none to whole; sooner where
-# somebody says that there is some. Of BSDS500's 100 validation images three promise 0.7 (two are
-# hazy), thirteen 0.2.
-_BELIEVED, _BELIEVED_IF_SAID = (0.7, 0.9), (0.2, 0.5)
+# is. Where somebody says that there is some, it is believed in all the same, from what `dehaze`
+# promises, from none to whole. Of BSDS500's 100 validation images thirteen promise 0.2.
+_BELIEVED_IF_SAID = (0.2, 0.5)
 # Levels of 255 below which damage is not named.
 _SEEN = 1.5
 _NAMES = {"jpeg": "JPEG"}
@@ -63,11 +62,10 @@ _FOR = {"derain": "rain", "deblur": "blur", "dehaze": "haze", "denoise": "noise 
 class Degradation(NamedTuple):
     """`tasks`: derain, denoise, dehaze and deblur, in the order in which their models should follow
     each other; general where no model of one task promises most. `reasons`: what it was judged by,
-    in words. `haze`: how sure it is of haze that `dehaze` may not see, 0 to 1."""
+    in words."""
 
     tasks: tuple[str, ...]
     reasons: tuple[str, ...]
-    haze: float = 0
 
 
 def degradation_of(image: Pixels, try_model: Try) -> Degradation:
@@ -90,15 +88,14 @@ def degradation_of(image: Pixels, try_model: Try) -> Degradation:
         results = _try_all(square, try_model)
         promised = _promised(torch.cat([told, changes_of(square, results)]), judge)
         first = _most_promising(promised, _SURE) or GENERAL
-    taken = {first: promised[first]}
+    tasks = [first]
     if first != GENERAL or promised[GENERAL] >= _SEVERAL:
-        taken |= _following(first, results[first], judge, try_model)
+        tasks += _following(first, results[first], judge, try_model)
     levels = {name: 2 ** float(told[place]) - 1 for place, name in enumerate(DAMAGES)}
     found = sorted((name for name in DAMAGES if levels[name] >= _SEEN), key=levels.__getitem__)
     words = [f"{_NAMES.get(name, name)} of {levels[name]:.0f} levels" for name in reversed(found)]
     unclear = f"little {_FOR[first]}, if any" if first in _FOR else "no clear damage"
-    haze = float(np.interp(taken.get("dehaze", 0), _BELIEVED, (0, 1)))
-    return Degradation(tuple(taken), (", ".join(words) or unclear,), haze)
+    return Degradation(tuple(tasks), (", ".join(words) or unclear,))
 
 
 def said_haze(image: Pixels) -> float:
@@ -119,16 +116,16 @@ def _says_nothing(image: Pixels) -> str | None:
 
 def _following(
     first: str, restored: NDArray[np.float32], judge: Judge, try_model: Try
-) -> dict[str, float]:
+) -> list[str]:
     """The tasks whose models should follow that of `first`, whose result for the tried part of an
-    image is `restored`, and what they promise."""
-    taken: dict[str, float] = {}
-    while 1 + len(taken) < _MOST_MODELS:
+    image is `restored`."""
+    tasks: list[str] = []
+    while 1 + len(tasks) < _MOST_MODELS:
         square = np.clip(restored, 0, 1)
         if _is_plain(square):
             break
         left = {
-            name: least for name, least in _SURE_TO_FOLLOW.items() if name not in (first, *taken)
+            name: least for name, least in _SURE_TO_FOLLOW.items() if name not in (first, *tasks)
         }
         told = tell(square, judge)
         promised = _promised(told, judge)
@@ -140,9 +137,9 @@ def _following(
         task = _most_promising(promised, left)
         if task is None:
             break
-        taken[task] = promised[task]
+        tasks.append(task)
         restored = results[task]
-    return taken
+    return tasks
 
 
 def _promised(told: Tensor, judge: Judge) -> dict[str, float]:

@@ -39,14 +39,14 @@ _DEMONSTRATION = "demo"
 @dataclass(frozen=True)
 class Choice:
     """What restores an image: `models`, one after the other. `found`: the tasks that its damage
-    asks for, where it was judged; `reason` says in words why. `haze`: how sure it is of haze, for
-    the model that takes it away."""
+    asks for, where it was judged; `reason` says in words why. `sure`: how far it is known that
+    there is the damage that they are for (`Restorer`)."""
 
     restorers: tuple[Restorer, ...]
     models: tuple[str, ...]
     found: tuple[str, ...] = ()
     reason: str | None = None
-    haze: float = 0
+    sure: float = 0
 
     def restore(
         self, degraded: Pixels, watch: Callable[[float], None] | None = None
@@ -59,7 +59,7 @@ class Choice:
                 restored = change_depth(np.clip(restored, 0, 1, out=restored), np.uint16)
             restorer.watch = self._watch(watch, place)
             try:
-                restored = restorer(restored, sure=self._sure_for(self.models[place]))
+                restored = restorer(restored, sure=self.sure)
             finally:
                 restorer.watch = None
         return restored
@@ -70,9 +70,6 @@ class Choice:
         if watch is None:
             return None
         return lambda share: watch((place + share) / len(self.restorers))
-
-    def _sure_for(self, model: str) -> float:
-        return self.haze if model == DEHAZE else 0.0
 
     @property
     def tile(self) -> tuple[int, int] | None:
@@ -111,7 +108,7 @@ class SaidHaze(OneModel):
     """The model for haze, where somebody says that there is some."""
 
     def choose(self, pixels: Pixels) -> Choice:
-        return Choice((self.restorer,), (self.model,), haze=said_haze(pixels))
+        return Choice((self.restorer,), (self.model,), sure=said_haze(pixels))
 
 
 class Specialists:
@@ -133,7 +130,7 @@ class Specialists:
                 reason += f"; no model for {task} ships with irkd"
         models = tuple(dict.fromkeys(taken.values()))
         restorers = tuple(self._restorer(model) for model in models)
-        return Choice(restorers, models, found.tasks, reason, found.haze)
+        return Choice(restorers, models, found.tasks, reason)
 
     def _restorer(self, model: str) -> Restorer:
         if model not in self._opened:
