@@ -47,7 +47,7 @@ def test_models_sh_makes_every_model_and_goes_on_where_it_was_stopped(tmp_path):
     command(commands / "python", f'{fewer}\nexec {sys.executable} "$@"')
     places = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
-    def run(*names: str) -> str:
+    def run(*names: str) -> None:
         done = subprocess.run(
             ["sh", "models.sh", *names],
             cwd=tmp_path,
@@ -56,7 +56,6 @@ def test_models_sh_makes_every_model_and_goes_on_where_it_was_stopped(tmp_path):
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     run()
     for made in MADE:

@@ -10,7 +10,7 @@ answer is right.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from irkd.inference.judge import DAMAGES, MODELS, Judge, trained_judge
 from irkd.inference.measures import MEASURED_SIDE, measures_of
 from irkd.inference.picture import Pixels, as_colour, middle, to_float
 
-Floats = NDArray[np.floating[Any]]
 # Restores a square, H x W x 3 of any depth, by the model of a name, to float32.
 Try = Callable[[str, Pixels], NDArray[np.float32]]
 

@@ -190,7 +190,7 @@ def _restore_video(
     _refuse_taken(job, overwrite)
     clip = inspect_clip(job.source)
     # The first picture is often black: the middle tells more of the clip.
-    choice = chooser.choose(middle_frame(clip))
+    choice = chooser.choose(middle_frame(clip)) if strength else NOTHING
     megapixels = clip.width * clip.height / 1e6
 
     def tell(done: int, of: int | None) -> None:
