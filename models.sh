@@ -57,6 +57,13 @@ between() {
         python -m bench.between "$runs/$1" "$runs/$2" "$3" "$runs/$4/student.safetensors"
 }
 
+# gentler FROM SHARE NAME: no training, but SHARE of what a run changes.
+gentler() {
+    mkdir -p "$runs/$3"
+    [ -f "$runs/$3/student.safetensors" ] ||
+        python -m bench.gentler "$runs/$1" "$2" "$runs/$3/student.safetensors"
+}
+
 method=
 arch=resunet
 widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
@@ -166,9 +173,10 @@ for name in "$@"; do
             gated="$hazy --set student.gated=true --set data.saved=0.25 --set data.count=500"
             after dehaze-sixth dehaze-seventh 0.3 42 1700 501 $gated
             after dehaze-seventh dehaze-eighth 0.12 42 1300 503 $gated
-            after dehaze-eighth dehaze 0.12 42 8000 701 --set student.arch=dehazeunet \
+            after dehaze-eighth dehaze-ninth 0.12 42 8000 701 --set student.arch=dehazeunet \
                 --set student.gated=true $daylight=0.005 --set data.train=varied \
                 --set data.count=1000 --set data.saved=0.25
+            gentler dehaze-ninth 0.85 dehaze
             ;;
         deblur)
             # After derain, of which it learns to leave good images alone.

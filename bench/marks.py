@@ -60,6 +60,12 @@ def central(image: Image, side: int) -> Image:
     return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
+def restore_by(model: str | None) -> Restore:
+    """As `irkd restore` does, told the model or nothing."""
+    chooser = open_chooser(model)
+    return lambda image: chooser.choose(image).restore(image)
+
+
 class Scores:
     """PSNR and seconds of every image by what restored it; and each one's worst image."""
 
@@ -102,16 +108,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/marks.json"))
     arguments = parser.parse_args()
 
-    shipped = {
-        name: Restorer(load_network(name)) for name in shipped_models() if name != "demo-teacher"
-    }
+    shipped = {name: restore_by(name) for name in shipped_models() if name != "demo-teacher"}
     tasks = {name: read_metadata(path)["task"] for name, path in shipped_models().items()}
     extra = dict(each.split("=", 1) for each in arguments.model)
     others: dict[str, Restore] = {
         name: Restorer(load_network(path)) for name, path in extra.items()
     }
-    chooser = open_chooser(None)
-    others[UNTOLD] = lambda image: chooser.choose(image).restore(image)
+    others[UNTOLD] = restore_by(None)
     whole_images = clean_images(arguments.folder, arguments.limit, None)
     images = [central(image, arguments.side) for image in whole_images]
     table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "worst", "s")

@@ -11,10 +11,12 @@ from skimage import data
 from irkd.cli.main import main
 from irkd.data.degrade import degrade
 from irkd.errors import IrkdError
+from irkd.inference.backends import load_network
 from irkd.inference.degradation import Degradation, amounts_of, degradation_of
 from irkd.inference.judge import DAMAGES, MODELS, trained_judge
 from irkd.inference.measures import blocks_of_jpeg
 from irkd.inference.picture import to_float
+from irkd.inference.restorer import Restorer
 from irkd.inference.specialists import choose_model, open_chooser
 from irkd.metrics.full_reference import psnr
 
@@ -218,16 +220,34 @@ def landscape():
 
 
 def test_haze_is_taken_away_where_it_is_believed_in(monkeypatch):
-    """Where much is dark the model alone believes in none."""
+    """Where much is dark the network alone believes in none."""
     photograph, hazy = landscape()
-    alone = open_chooser("dehaze").choose(hazy).restore(hazy)
+    alone = Restorer(load_network("dehaze"))(hazy)
     np.testing.assert_array_equal(alone, to_float(hazy))
-    monkeypatch.setattr("irkd.inference.specialists.said_haze", lambda image: 1.0)
-    said = open_chooser(None, task="dehaze").choose(hazy).restore(hazy)
-    before, after = (
-        psnr(255 * shown[:220], photograph[:220]) for shown in (to_float(hazy), np.clip(said, 0, 1))
-    )
-    assert after > before + 2
+    monkeypatch.setattr("irkd.inference.specialists.said_haze", lambda *_: 1.0)
+    for told in ({"model": "dehaze"}, {"model": None, "task": "dehaze"}):
+        said = open_chooser(**told).choose(hazy).restore(hazy)
+        before, after = (
+            psnr(255 * shown[:220], photograph[:220])
+            for shown in (to_float(hazy), np.clip(said, 0, 1))
+        )
+        assert after > before + 2
+
+
+def test_a_pale_photograph_stays_as_it_is_where_the_judge_sees_no_haze():
+    """Nothing in it is dark: the network alone takes it for hazy."""
+    pale = np.rint(60 + 0.75 * PHOTOGRAPHS["astronaut"]().astype(float)).astype(np.uint8)
+    assert np.abs(Restorer(load_network("dehaze"))(pale) - to_float(pale)).max() > 0.1
+    said = open_chooser(None, task="dehaze").choose(pale).restore(pale)
+    np.testing.assert_array_equal(said, to_float(pale))
+
+
+def test_what_cannot_be_judged_is_dehazed_by_its_dark_spots():
+    photograph, _ = landscape()
+    small = photograph[:90, :90].astype(np.float32) / 255 * 0.35 + 0.65 * 0.85
+    said = open_chooser(None, task="dehaze").choose(small).restore(small)
+    np.testing.assert_array_equal(said, Restorer(load_network("dehaze"))(small))
+    assert np.abs(said - small).max() > 0.1
 
 
 def test_a_good_photograph_stays_as_it_is_whatever_somebody_says():

@@ -154,3 +154,10 @@ def test_weights_keep_whether_the_network_is_gated(tmp_path: Path) -> None:
     network = create_network("dehazeunet", widths=[4, 6], blocks=[1, 1], gated=True)
     save_network(tmp_path / "haze.safetensors", network, task="dehaze")
     assert load_network(tmp_path / "haze.safetensors").spec.gated
+
+
+def test_a_network_for_rain_believes_in_a_veil_or_else_in_haze() -> None:
+    network = create_network("dehazeunet", widths=[4, 6], blocks=[1, 1])
+    known = network.estimate(torch.cat([photograph(0), photograph(0) * 0.8 + 0.2]))
+    assert known.veil.tolist() == [0, 1]
+    assert known.haze.tolist() == [1, 0]

@@ -84,10 +84,11 @@ class Judge(nn.Module):
 
     def promises(self, told: Tensor) -> Tensor:
         """How likely each of MODELS is to come nearest to the undamaged image, B x 5; `told`: the
-        amounts, MEASURES, and CHANGES by every model, B x 27; or without the changes, B x 12."""
+        amounts, MEASURES, and CHANGES by every model, B x 27; or without the changes, B x 12. NaN
+        stands for what is not known."""
         mean, scale = self.get_buffer("told_mean"), self.get_buffer("told_scale")
-        untold = mean[told.shape[1] :].expand(len(told), -1)
-        told = torch.cat([told, untold], 1)
+        told = F.pad(told, (0, len(mean) - told.shape[1]), value=torch.nan)
+        told = torch.where(told.isnan(), mean, told)
         weighed = torch.tanh(self.weighed(((told - mean) / scale).clamp(-4, 4)))
         return self.answer(weighed).softmax(1)
 

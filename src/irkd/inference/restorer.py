@@ -90,12 +90,12 @@ class Restorer:
         self._fixed = cast(tuple[int, int] | None, getattr(network, "fixed_size", None))
         self._bytes_per_pixel: float | None = None
 
-    def __call__(self, degraded: NDArray[Any], *, sure: float = 0) -> NDArray[np.float32]:
+    def __call__(self, degraded: NDArray[Any], *, sure: float | None = None) -> NDArray[np.float32]:
         """Restore H x W x 3, float32 in [0, 1], uint8 or uint16, to H x W x 3 float32, not clamped.
 
         Integers take less memory: they become numbers in [0, 1] tile by tile. `sure`, 0 to 1: how
         far it is known that there is the damage that the network is for. Networks that judge this
-        from the image believe in so much at least; others do not ask.
+        from the image take it in the place of their own judgement; others do not ask.
 
         Raises IrkdError when memory does not suffice for the smallest tile, or when the network's
         output is not finite.
@@ -158,7 +158,7 @@ class Restorer:
             )
         return side, side
 
-    def _known(self, image: NDArray[Any], sure: float) -> tuple[object, ...]:
+    def _known(self, image: NDArray[Any], sure: float | None) -> tuple[object, ...]:
         """`_estimate`; raises IrkdError when memory does not suffice."""
         try:
             with torch.inference_mode():
@@ -168,7 +168,7 @@ class Restorer:
                 raise IrkdError("not enough memory to judge the image as a whole.") from None
             raise
 
-    def _estimate(self, image: NDArray[Any], sure: float) -> tuple[object, ...]:
+    def _estimate(self, image: NDArray[Any], sure: float | None) -> tuple[object, ...]:
         """What a network estimates once for all tiles: from the part of the image that tells most,
         or from all of it in small.
 

@@ -40,13 +40,13 @@ _DEMONSTRATION = "demo"
 class Choice:
     """What restores an image: `models`, one after the other. `found`: the tasks that its damage
     asks for, where it was judged; `reason` says in words why. `sure`: how far it is known that
-    there is the damage that they are for (`Restorer`)."""
+    there is the damage that they are for (`Restorer`), if it is."""
 
     restorers: tuple[Restorer, ...]
     models: tuple[str, ...]
     found: tuple[str, ...] = ()
     reason: str | None = None
-    sure: float = 0
+    sure: float | None = None
 
     def restore(
         self, degraded: Pixels, watch: Callable[[float], None] | None = None
@@ -105,10 +105,11 @@ class OneModel:
 
 
 class SaidHaze(OneModel):
-    """The model for haze, where somebody says that there is some."""
+    """The model for haze, where somebody says that there is some: how much, irkd's judge says."""
 
     def choose(self, pixels: Pixels) -> Choice:
-        return Choice((self.restorer,), (self.model,), sure=said_haze(pixels))
+        sure = said_haze(pixels, lambda name, square: self.restorer(square))
+        return Choice((self.restorer,), (self.model,), sure=sure)
 
 
 class Specialists:
@@ -168,7 +169,7 @@ def open_chooser(
     if model is None and task in (None, AUTO):
         return Specialists(open_restorer, str(chosen))
     name = choose_model(task) if model is None else model
-    kind = SaidHaze if model is None and name == DEHAZE else OneModel
+    kind = SaidHaze if name == DEHAZE else OneModel
     return kind(open_restorer(name, task), str(name))
 
 

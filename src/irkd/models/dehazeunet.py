@@ -4,9 +4,10 @@ How much haze there is and of which colour is told from the image as a whole
 (`irkd.models.dark_channel`: nothing there is learned). The U-Net (`irkd.models.resunet`) sees the
 image without that haze, and without a veil that is the same everywhere, as further channels, the
 transmission, and how bright the darkest spots are. Per pixel it says how much of each to take, and
-what to add. Where an image has dark spots, it has no haze, and both are the image itself. Networks
-that are given images derived from the hazy one are Ren et al., "Gated Fusion Network for Single
-Image Dehazing", CVPR 2018; those are other images (white balance, contrast, gamma).
+what to add. A network for haze alone believes in none where an image has dark spots: both are the
+image itself there. One for rain believes in a veil or else in haze: taking haze away thins streaks.
+Networks that are given images derived from the hazy one are Ren et al., "Gated Fusion Network for
+Single Image Dehazing", CVPR 2018; those are other images (white balance, contrast, gamma).
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ class DehazeUNetSpec(ResUNetSpec):
 
 class Estimate(NamedTuple):
     """Of the haze in images: the air's colour, B x C, how bright their dark spots are, how far haze
-    is believed in, B in [0, 1], and how many pixels along a side are taken as one where images are
-    large."""
+    and a veil are believed in, B in [0, 1], and how many pixels along a side are taken as one where
+    images are large."""
 
     air: Tensor
     dark: dark_channel.Shadows
     haze: Tensor
+    veil: Tensor
     shrunk: int
 
 
@@ -63,17 +65,22 @@ class DehazeUNet(ResUNet):
         self.overview_side = _OVERVIEW_SIDE
 
     @torch.no_grad()
-    def estimate(self, images: Tensor, shrunk: float = 1, sure: float = 0) -> Estimate:
+    def estimate(self, images: Tensor, shrunk: float = 1, sure: float | None = None) -> Estimate:
         """Of B x img_channel x H x W, which are `shrunk` times smaller than what they show.
 
-        `sure`, 0 to 1: how far haze is believed in at least, whatever is dark.
+        `sure`, 0 to 1: how far haze is believed in by somebody who knows, whatever is dark.
         """
         fine = self._light(self.padded(images, dark_channel.BLOCK))
         # Powers of two, for tiles begin at multiples of one.
         steps = next(step for step in (1, 2, 4) if shrunk < 1.5 * step or step == 4)
         dark = dark_channel.dark_channel(fine)
         air, spots = dark_channel.air_light(fine, dark), dark_channel.shadows(dark)
-        return Estimate(air, spots, dark_channel.trust_in_haze(spots).clamp(min=sure), steps)
+        veil = dark_channel.trust_in_veil(spots)
+        if sure is not None:
+            haze = torch.full_like(veil, sure)
+        else:
+            haze = dark_channel.trust_in_haze(spots) if self.spec.gated else 1 - veil
+        return Estimate(air, spots, haze, veil, steps)
 
     def forward(self, images: Tensor, known: Estimate | None = None) -> Tensor:
         height, width = images.shape[-2:]
@@ -103,8 +110,7 @@ class DehazeUNet(ResUNet):
         through = dark_channel.transmission(coarse, known.air, fine)
         without_haze = to_range(dark_channel.without_haze(fine, known.air, through), value_range)
         without_veil = to_range(dark_channel.without_veil(fine, known.dark), value_range)
-        haze = _share(known.haze, images)
-        veil = _share(dark_channel.trust_in_veil(known.dark), images)
+        haze, veil = _share(known.haze, images), _share(known.veil, images)
         dehazed = [
             images + haze * (without_haze.to(images.dtype) - images),
             images + veil * (without_veil.to(images.dtype) - images),
