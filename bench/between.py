@@ -8,6 +8,10 @@ fine-tuning of zero-shot models", CVPR 2022).
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from irkd.inference.backends import load_network
 from irkd.models.weights import read_metadata, resolve_model, save_network
@@ -28,16 +32,17 @@ def main() -> None:
     }
     network.load_state_dict(between)
     ends = [resolve_model(arguments.start), resolve_model(arguments.end)]
-    metadata = read_metadata(ends[1].path)
+    how = {"between": [end.name for end in ends], "share": arguments.share}
+    save_as(ends[1].path, network, arguments.out, how)
+
+
+def save_as(made: Path, network: nn.Module, out: str, how: dict[str, Any]) -> None:
+    """Save a network that was made as the file `made`, and then `how`: without its scores."""
+    metadata = read_metadata(made)
     training = metadata["training"]
+    kept = {key: training[key] for key in ("data", "methods", "seed", "steps") if key in training}
     save_network(
-        arguments.out,
-        network,
-        task=metadata["task"],
-        preset=metadata["preset"],
-        # Made as TO was; scores of TO are not its scores.
-        training={"between": [end.name for end in ends], "share": arguments.share}
-        | {key: training[key] for key in ("data", "methods", "seed", "steps") if key in training},
+        out, network, task=metadata["task"], preset=metadata["preset"], training=how | kept
     )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 
+from bench.between import save_as
 from irkd.inference.backends import load_network
-from irkd.models.weights import read_metadata, resolve_model, save_network
+from irkd.models.weights import resolve_model
 
 
 def main() -> None:
@@ -23,17 +24,7 @@ def main() -> None:
     for parameter in network.get_submodule("tail").parameters():
         parameter.data.mul_(arguments.share)
     start = resolve_model(arguments.start)
-    metadata = read_metadata(start.path)
-    training = metadata["training"]
-    save_network(
-        arguments.out,
-        network,
-        task=metadata["task"],
-        preset=metadata["preset"],
-        # Made as FROM was; scores of FROM are not its scores.
-        training={"gentler": start.name, "share": arguments.share}
-        | {key: training[key] for key in ("data", "methods", "seed", "steps") if key in training},
-    )
+    save_as(start.path, network, arguments.out, {"gentler": start.name, "share": arguments.share})
 
 
 if __name__ == "__main__":
