@@ -52,8 +52,9 @@ class RestorationNetwork(Protocol):
     What a network may have: `tile_overlap`, the pixels that tiles should share; `estimate_side`
     with `estimate(images)`, which finds out of at most so many pixels each way of an image what
     `forward(images, estimate)` then uses for all its tiles, or `overview_side` with
-    `estimate(images, shrunk)`, which does so from all of the image, made so many times smaller
-    that its longer side has at most so many pixels; `no_graph`, why it cannot be exported.
+    `estimate(images, shrunk, sure)`, which does so from all of the image, made so many times
+    smaller that its longer side has at most so many pixels, and from what a caller knows
+    (`Restorer`); `no_graph`, why it cannot be exported.
     """
 
     spec: NetworkSpec
