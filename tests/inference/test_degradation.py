@@ -234,6 +234,17 @@ def test_haze_is_taken_away_where_it_is_believed_in(monkeypatch):
         assert after > before + 2
 
 
+def test_where_no_haze_is_found_the_line_says_so(tmp_path, capsys):
+    for name, image in (("good", PHOTOGRAPHS["coffee"]()), ("hazy", damaged("coffee", "dehaze"))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
+    out = str(tmp_path / "out")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["restore", str(tmp_path), "--task", "dehaze", "-o", out, "--device", "cpu"])
+    good, hazy = sorted(line for line in capsys.readouterr().out.splitlines() if ".png" in line)
+    assert "dehaze: no haze found, it stays as it was" in good
+    assert "no haze" not in hazy
+
+
 def test_a_pale_photograph_stays_as_it_is_where_the_judge_sees_no_haze():
     """Nothing in it is dark: the network alone takes it for hazy."""
     pale = np.rint(60 + 0.75 * PHOTOGRAPHS["astronaut"]().astype(float)).astype(np.uint8)

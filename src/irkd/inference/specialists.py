@@ -109,7 +109,8 @@ class SaidHaze(OneModel):
 
     def choose(self, pixels: Pixels) -> Choice:
         sure = said_haze(pixels, lambda name, square: self.restorer(square))
-        return Choice((self.restorer,), (self.model,), sure=sure)
+        reason = "no haze found, it stays as it was" if sure == 0 else None
+        return Choice((self.restorer,), (self.model,), reason=reason, sure=sure)
 
 
 class Specialists:
