@@ -243,6 +243,15 @@ def test_where_no_haze_is_found_the_line_says_so(tmp_path, capsys):
     good, hazy = sorted(line for line in capsys.readouterr().out.splitlines() if ".png" in line)
     assert "dehaze: no haze found, it stays as it was" in good
     assert "no haze" not in hazy
+    before, after = (
+        cv2.imread(str(folder / "good.png")) for folder in (tmp_path, tmp_path / "out")
+    )
+    np.testing.assert_array_equal(after, before)
+
+
+def test_where_no_haze_is_found_no_network_is_run():
+    choice = open_chooser("dehaze").choose(PHOTOGRAPHS["coffee"]())
+    assert (choice.restorers, choice.models, choice.tile) == ((), ("dehaze",), None)
 
 
 def test_a_pale_photograph_stays_as_it_is_where_the_judge_sees_no_haze():

@@ -165,7 +165,7 @@ def _restore_image(
         notes.append(f"{job.target.suffix} holds {dtype.itemsize * 8} bits a channel: rounded")
     if job.compare is not None:
         write_picture(job.compare, compare_picture(before, after), overwrite=overwrite)
-    return _restored(job, start, width, height, choice, strength, notes)
+    return _restored(job, start, width, height, choice, notes)
 
 
 def _tile_watch(job: Job, watch: Watch, megapixels: float) -> Callable[[float], None]:
@@ -205,7 +205,7 @@ def _restore_video(
     if job.compare is not None:
         before, after = (Picture(pixels) for pixels in done.middle)
         write_picture(job.compare, compare_picture(before, after), overwrite=overwrite)
-    outcome = _restored(job, start, clip.width, clip.height, choice, strength, done.notes)
+    outcome = _restored(job, start, clip.width, clip.height, choice, done.notes)
     return replace(outcome, frames=done.frames)
 
 
@@ -221,7 +221,6 @@ def _restored(
     width: int,
     height: int,
     choice: Choice,
-    strength: float,
     notes: Sequence[str],
 ) -> Outcome:
     return Outcome(
@@ -230,7 +229,7 @@ def _restored(
         width,
         height,
         time.perf_counter() - start,
-        choice.tile if strength else None,
+        choice.tile,
         models=choice.models,
         found=choice.found,
         reason=choice.reason,

@@ -18,7 +18,7 @@ from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
 from irkd.inference.degradation import GENERAL, degradation_of, said_haze
-from irkd.inference.picture import Pixels, change_depth
+from irkd.inference.picture import Pixels, change_depth, to_float
 from irkd.inference.restorer import Restorer
 from irkd.models.weights import read_metadata, shipped_models
 from irkd.presets.schema import Task
@@ -38,7 +38,8 @@ _DEMONSTRATION = "demo"
 
 @dataclass(frozen=True)
 class Choice:
-    """What restores an image: `models`, one after the other. `found`: the tasks that its damage
+    """What restores an image: `models`, one after the other; it stays as it is where there are no
+    `restorers`. `found`: the tasks that its damage
     asks for, where it was judged; `reason` says in words why. `sure`: how far it is known that
     there is the damage that they are for (`Restorer`), if it is."""
 
@@ -53,6 +54,8 @@ class Choice:
     ) -> NDArray[np.float32]:
         """H x W x 3 of any depth to H x W x 3 float32, not clamped; `watch` is called with the
         share that is done, up to 1."""
+        if not self.restorers:
+            return to_float(degraded)
         restored: Any = degraded
         for place, restorer in enumerate(self.restorers):
             if place:
@@ -74,7 +77,7 @@ class Choice:
     @property
     def tile(self) -> tuple[int, int] | None:
         """Height and width of the tiles that were used last; None for the whole image."""
-        return self.restorers[-1].last_tile
+        return self.restorers[-1].last_tile if self.restorers else None
 
 
 # Of an image that is to stay as it is.
@@ -109,8 +112,9 @@ class SaidHaze(OneModel):
 
     def choose(self, pixels: Pixels) -> Choice:
         sure = said_haze(pixels, lambda name, square: self.restorer(square))
-        reason = "no haze found, it stays as it was" if sure == 0 else None
-        return Choice((self.restorer,), (self.model,), reason=reason, sure=sure)
+        if sure == 0:
+            return Choice((), (self.model,), reason="no haze found, it stays as it was")
+        return Choice((self.restorer,), (self.model,), sure=sure)
 
 
 class Specialists:
