@@ -5,7 +5,7 @@
 # made; PRECISION=bf16 is faster where the processor has instructions for it.
 set -eu
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- derain dehaze denoise deblur general denoise-fast judge
+[ $# -gt 0 ] || set -- derain dehaze denoise deblur denoise-fast judge
 runs=runs/shipped
 
 # train RUN [OPTION ...]: begun, or gone on with; by `irkd $command`.
@@ -70,7 +70,6 @@ widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
 wavelet='{name: wavelet, reconstruction: 0, weight: 15}'
 # Options that end in a rate.
 adam="--set data.count=800 --set training.lr"
-cosine="--set training.schedule=cosine --set training.warmup_steps=50 --set training.matrix_lr"
 muon="--set training.optimizer=muon --set training.weight_decay=0.01 --set training.clip_norm=50
     --set training.schedule=cosine"
 long="$muon --set training.lr=3e-4 --set training.warmup_steps=50 --set training.average=0.995
@@ -215,52 +214,11 @@ for name in "$@"; do
                 --set training.matrix_lr=0.004
             arch=resunet
             ;;
-        general)
-            # After derain, denoise and dehaze, whose runs it begins with and learns from.
-            # It was run with the first 650 of 2,500 steps of a cosine: the rate fell by an eighth.
-            train general-first --preset general --set student.weights=$runs/dehaze-third
-            after general-first general-second 0.1 28 1900 42 $cosine=0.005 \
-                --set data.mixture='{dehaze: 3, derain: 3, denoise: 3, general: 1}'
-            mixture='dehaze: 2.5, derain: 3.5, denoise: 3, deblur-mild: 0.7, general: 1'
-            after general-second general-third 0.3 36 1250 44 $cosine=0.004 \
-                --set data.mixture="{$mixture}" --set data.saved=0.2 --set data.count=500
-            after general-third general-fourth 0.45 40 360 45 $cosine=0.0025 \
-                --set training.lr=2e-4 \
-                --set data.mixture='{dehaze: 2.5, derain: 4, denoise: 3, general: 1}' \
-                --set data.saved=0.2 --set data.count=240 --set training.warmup_steps=20 \
-                --set training.average=0.99
-            deeper general-third general-teacher 0.3 36 1600 62 $long=0.005 \
-                --set data.mixture='{dehaze: 3, derain: 3.5, denoise: 3, general: 1}' \
-                --set data.saved=0.2 --set data.count=500 \
-                --set training.batch_size=4 --set training.patch=160
-            rain="derain: $runs/derain-second" haze="dehaze: $runs/dehaze-third"
-            others="denoise: $runs/denoise-teacher, undamaged: $runs/general-fourth"
-            taught general-teacher general-fourth general-fifth 0.36 38 1900 82 $long=0.004 \
-                --set specialists="{$rain, $haze, $others}" \
-                --set data.mixture='{dehaze: 3, derain: 4, denoise: 3.5, general: 0.7}' \
-                --set data.count=500 --set data.saved=0.2
-            rain="derain: $runs/derain-fourth, derain-heavy: $runs/derain-teacher"
-            others="denoise: $runs/denoise-teacher, undamaged: $runs/derain-teacher"
-            mixture='dehaze: 3.2, derain: 2.6, derain-heavy: 1.4, denoise: 3.5, general: 0.5'
-            specialists="{$rain, dehaze: $runs/dehaze-teacher, $others}"
-            taught general-teacher general-fifth general-sixth 0.36 40 2000 225 $streets=0.004 \
-                --set specialists="$specialists" --set data.mixture="{$mixture}" \
-                --set data.saved=0.2
-            # It was run with the first 1,359 of 3,800 steps of a cosine: the rate fell by a quarter.
-            mixture='dehaze: 4.2, derain: 3, derain-heavy: 1.2, denoise: 3.5, general: 0.3'
-            taught general-teacher general-sixth general-seventh 0.34 40 1360 301 $daylight=0.004 \
-                --set specialists="$specialists" --set data.mixture="{$mixture}" \
-                --set data.saved=0.2 --set data.count=600 --set training.schedule=constant
-            # It was stopped at step 2,496, its rate near nothing.
-            mixture='dehaze: 3.6, derain: 3.4, derain-heavy: 1.2, denoise: 3.5, general: 0.3'
-            taught general-teacher general-seventh general 0.42 42 2700 311 $daylight=0.004 \
-                --set specialists="$specialists" --set data.mixture="{$mixture}" \
-                --set data.saved=0.2 --set data.count=500
-            ;;
         denoise-fast)
             # After denoise, one of whose runs is its teacher.
             command=distill
-            train denoise-fast --preset denoise-fast --set teacher.weights=$runs/denoise-third
+            train denoise-fast --preset denoise-fast --set teacher.weights=$runs/denoise-third \
+                --set teacher.blocks=[2,2,2]
             command=train
             ;;
         judge)

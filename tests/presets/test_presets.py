@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from irkd.errors import IrkdError
-from irkd.models.base import build_network, parameter_count
+from irkd.models.base import build_network, family, parameter_count
+from irkd.models.weights import load_weights, shipped_models
+from irkd.presets.ablation import row_presets
 from irkd.presets.load import dump, list_presets, load_preset
 
 
@@ -20,6 +24,27 @@ def test_shipped_presets_resolve_and_round_trip(name: str, tmp_path: Path) -> No
     file = tmp_path / "preset.yaml"
     file.write_text(dump(preset))
     assert load_preset(file) == preset
+
+
+def networks_within(content: object) -> Iterator[dict[str, Any]]:
+    if isinstance(content, dict):
+        if content.get("arch") and content.get("weights") in shipped_models():
+            yield content
+        for each in content.values():
+            yield from networks_within(each)
+    elif isinstance(content, list | tuple):
+        for each in content:
+            yield from networks_within(each)
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_networks_that_begin_with_shipped_weights_fit_them(name: str) -> None:
+    preset = load_preset(name)
+    rows = row_presets(preset, 0).values() if preset.ablation else [preset]
+    for row in rows:
+        for network in networks_within(row.model_dump()):
+            spec = family(network["arch"]).spec.model_validate(network)
+            load_weights(build_network(spec), network["weights"])
 
 
 def test_what_a_run_keeps_needs_no_preset_that_its_own_extended(tmp_path: Path) -> None:
