@@ -208,18 +208,32 @@ for name in "$@"; do
             # Stopped at step 742, its rate near nothing.
             after deblur-teacher-third deblur-teacher 0.25 40 850 403 $beside \
                 --set student.blocks="$deep" --set data.mixture="$noisy" --set data.count=400
-            taught deblur-teacher deblur-fourth deblur 0.3 40 480 404 $beside \
+            taught deblur-teacher deblur-fourth deblur-fifth 0.3 40 480 404 $beside \
                 --set specialists="{undamaged: $runs/derain-teacher}" \
                 --set data.mixture="$noisy" --set data.count=300 --set training.average=0.99 \
                 --set training.matrix_lr=0.004
+            after deblur-fifth deblur 0.3 40 4000 742 --set student.arch=$arch $daylight=0.005 \
+                --set data.train=varied --set data.mixture="$noisy" --set data.count=600 \
+                --set data.saved=0.2
             arch=resunet
             ;;
         denoise-fast)
-            # After denoise, one of whose runs is its teacher.
+            # After denoise, two of whose runs are its teachers.
             command=distill
-            train denoise-fast --preset denoise-fast --set teacher.weights=$runs/denoise-third \
-                --set teacher.blocks=[2,2,2]
+            train denoise-fast-first --preset denoise-fast --set teacher.blocks=[2,2,2] \
+                --set teacher.weights=$runs/denoise-third
             command=train
+            widths='[48, 64, 96]' deep='[4, 2, 1]'
+            noises='denoise: 3, denoise-mosaic: 0.7, denoise-speckle: 0.4, denoise-grain: 0.4'
+            taught denoise denoise-fast-first denoise-fast-second 0.25 46 6000 751 $fabrics=0.005 \
+                --set data.mixture="{$noises}"
+            noises='denoise: 3, denoise-mosaic: 1.5, denoise-speckle: 0.4, denoise-grain: 0.4'
+            taught denoise denoise-fast-second denoise-fast-third 0.1 42 8000 751 $fabrics=0.005 \
+                --set data.mixture="{$noises}" --set data.saved=0.4
+            noises='denoise: 3, denoise-mosaic: 1.2, denoise-speckle: 0.5, denoise-grain: 0.4'
+            taught denoise denoise-fast-third denoise-fast 0.12 44 10000 753 $fabrics=0.005 \
+                --set data.mixture="{$noises}" --set data.saved=0.35
+            widths='[48, 48, 64, 96]' deep='[2, 6, 8, 8]'
             ;;
         judge)
             # Chooses between the models as they are in the package.
@@ -227,8 +241,6 @@ for name in "$@"; do
             continue
             ;;
     esac
-    folder=src/irkd/shipped
-    [ "$name" = denoise-fast ] && folder=docs/models
     irkd export "$runs/$name" --to safetensors --precision fp16 --overwrite \
-        -o "$folder/$name.safetensors"
+        -o "src/irkd/shipped/$name.safetensors"
 done

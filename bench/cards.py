@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from bench.damages import ANY
+from irkd.models.weights import GENERAL
 
 # Of the picture; what it shows must be seen at the width of a page.
 LARGEST_WIDTH, JPEG_QUALITY = 1200, 88
@@ -39,7 +40,7 @@ def table(model: str, marks: dict[str, Any]) -> list[str]:
         others = [
             f"{name} {record['psnr_db']:.2f}"
             for name, record in found.items()
-            if name not in ("input", model, "general")  # whose own card has these
+            if name not in ("input", model, GENERAL)  # whose own card has these
         ]
         if several and task == ANY:
             others = []  # models for each of the tasks

@@ -31,7 +31,7 @@ from irkd.data.opening import open_pairs
 from irkd.files import atomic_path
 from irkd.inference.backends import load_network
 from irkd.inference.degradation import changes_of, tell, tried_part
-from irkd.inference.judge import CHANGES, DAMAGES, MEASURES, MODELS, Judge
+from irkd.inference.judge import ANSWERS, CHANGES, DAMAGES, MEASURES, MODELS, NONE, Judge
 from irkd.inference.restorer import Restorer
 from irkd.metrics.full_reference import psnr
 
@@ -57,7 +57,7 @@ KINDS: dict[str, tuple[tuple[str, float], ...]] = {
     "jpeg": (("jpeg", 1.0),),
 }
 # In decibels: what an equal image counts as; by how much models differ that are hardly alike; what
-# a wrong choice costs at most; and by how much another must be better than the general model.
+# a wrong choice costs at most; and how much a model must gain, to be better than none.
 MOST, ALIKE, LARGEST, LEAD = 50.0, 0.5, 25.0, 0.15
 
 
@@ -201,8 +201,8 @@ def as_tensor(image: Image) -> Tensor:
 def gains(
     examples: Callable[[], Examples], judge: Judge, count: int, file: Path
 ) -> list[tuple[Tensor, Floats]]:
-    """What the judge is told of images, and what each of MODELS gained at them in decibels: `count`
-    examples, and of some what the best model made of them, at which there is nothing left to gain.
+    """What the judge is told of images, and what each of ANSWERS gained at them in decibels:
+    `count` examples, and of some what the best model made of them, at which little is left to gain.
     """
     state = pickle.loads(file.read_bytes()) if file.exists() else {"drawn": 0, "found": []}
     found: list[tuple[Tensor, Floats]] = state["found"]
@@ -227,24 +227,23 @@ def gains(
 def _restored(
     image: Image, clean: Image, restorers: dict[str, Restorer], judge: Judge
 ) -> tuple[Tensor, Floats, Image]:
-    """What the judge is told of an image, what each model gained at it, and the best result."""
+    """What the judge is told of an image, what each answer gained at it, and the best result."""
     results = {name: np.clip(restorer(image), 0, 1) for name, restorer in restorers.items()}
     told = torch.cat([tell(image, judge), changes_of(tried_part(image), results)])
-    rounded = [_rounded(result) for result in results.values()]
-    before, *after = (min(psnr(each, clean), MOST) for each in (image, *rounded))
-    values = np.subtract(after, before)
-    return told, values, rounded[int(values.argmax())]
+    answers = [image, *(_rounded(result) for result in results.values())]
+    values = np.array([min(psnr(each, clean), MOST) for each in answers])
+    return told, values - values[0], answers[int(values.argmax())]
 
 
 def learn_choice(judge: Judge, found: list[tuple[Tensor, Floats]], steps: int = 1500) -> None:
-    """Train what `judge` promises, on what it is told of images and the gains of MODELS at them.
+    """Train what `judge` promises, on what it is told of images and the gains of ANSWERS at them.
 
     As several small networks, each from other random weights, whose answers are averaged.
     """
     torch.manual_seed(SEED)
     told = torch.stack([each for each, _ in found])
     gained = torch.from_numpy(np.stack([values for _, values in found])).float()
-    gained[:, MODELS.index("general")] += LEAD
+    gained[:, ANSWERS.index(NONE)] += LEAD
     short = (gained - gained.max(1, keepdim=True).values).clamp(min=-LARGEST)
     wanted = (short / ALIKE).softmax(1)
     mean, scale = told.mean(0), told.std(0) + 1e-6
@@ -254,7 +253,7 @@ def learn_choice(judge: Judge, found: list[tuple[Tensor, Floats]], steps: int = 
     members = 5
     width = judge.weighed.out_features // members
     parts = [
-        nn.Sequential(nn.Linear(told.shape[1], width), nn.Tanh(), nn.Linear(width, len(MODELS)))
+        nn.Sequential(nn.Linear(told.shape[1], width), nn.Tanh(), nn.Linear(width, len(ANSWERS)))
         for _ in range(members)
     ]
     for part in parts:
@@ -281,7 +280,7 @@ def learn_choice(judge: Judge, found: list[tuple[Tensor, Floats]], steps: int = 
         judge.answer.bias.copy_(torch.stack([part[2].bias for part in parts]).mean(0))
         chosen = judge.promises(told).argmax(1)
     lost = short[torch.arange(len(short)), chosen].mean().abs()
-    print(f"of the best model's gain at {len(found)} images, {lost:.2f} dB are lost by the choice")
+    print(f"of the best answer's gain at {len(found)} images, {lost:.2f} dB are lost by the choice")
 
 
 def main() -> None:

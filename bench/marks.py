@@ -1,10 +1,10 @@
 """python -m bench.marks [--task TASK ...] [--damage NAME ...] [--folder DIR] [--limit N] [--side N]
 
-What the models that ship reach, beside the degraded input, `general`, what `irkd restore` makes of
-it when told nothing, and a peer that is told the truth: BM3D the noise (where the `bm3d` package is
-installed), the dark-channel prior for haze, and a perfect remover of streaks for rain with a veil;
-with the seconds an image takes, in turns. On the built-in photographs, or on a folder of clean
-images. Seeds are those of no training.
+What the models that ship reach, beside the degraded input, `general` (what `irkd restore` makes of
+it when told nothing), and a peer that is told the truth: BM3D the noise (where the `bm3d` package
+is installed), the dark-channel prior for haze, and a perfect remover of streaks for rain with a
+veil; with the seconds an image takes, in turns. On the built-in photographs, or on a folder of
+clean images. Seeds are those of no training.
 """
 
 from __future__ import annotations
@@ -32,14 +32,11 @@ from irkd.inference.backends import load_network
 from irkd.inference.restorer import Restorer
 from irkd.inference.specialists import open_chooser
 from irkd.metrics.full_reference import psnr
-from irkd.models.weights import read_metadata, shipped_models
+from irkd.models.weights import GENERAL, read_metadata, shipped_models
 from irkd.report.intervals import mean_interval
 
 Image = NDArray[np.uint8]
 Restore = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-# Of `irkd restore` with nothing said, which judges each image.
-UNTOLD = "irkd restore"
 
 SEED = 0x1E57  # no training or validation stream begins with it
 
@@ -60,8 +57,8 @@ def central(image: Image, side: int) -> Image:
     return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
-def restore_by(model: str | None) -> Restore:
-    """As `irkd restore` does, told the model or nothing."""
+def restore_by(model: str) -> Restore:
+    """As `irkd restore --model` does."""
     chooser = open_chooser(model)
     return lambda image: chooser.choose(image).restore(image)
 
@@ -114,7 +111,7 @@ def main() -> None:
     others: dict[str, Restore] = {
         name: Restorer(load_network(path)) for name, path in extra.items()
     }
-    others[UNTOLD] = restore_by(None)
+    others[GENERAL] = restore_by(GENERAL)
     whole_images = clean_images(arguments.folder, arguments.limit, None)
     images = [central(image, arguments.side) for image in whole_images]
     table = Table("task", "damage", "what", "PSNR (dB)", "gain", "95 % of the gain", "worst", "s")
@@ -127,11 +124,7 @@ def main() -> None:
         wanted = {ANY: arguments.task or tasks.values(), MIXED: tasks.values()}.get(
             condition.task, (condition.task,)
         )
-        models = {
-            name: restorer
-            for name, restorer in shipped.items()
-            if tasks[name] in (*wanted, "general")
-        }
+        models = {name: restorer for name, restorer in shipped.items() if tasks[name] in wanted}
         shown = whole_images if condition.whole else images
         scores = Scores(condition, shown, models | others)
         for name, values in scores.psnr.items():

@@ -11,7 +11,7 @@ from bench.judge import learn_choice
 from safetensors.torch import load_file
 
 from irkd.inference.degradation import changes_of, tell
-from irkd.inference.judge import CHANGES, DAMAGES, MEASURES, MODELS, Judge
+from irkd.inference.judge import ANSWERS, CHANGES, DAMAGES, MEASURES, MODELS, Judge
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +41,7 @@ def test_a_judge_is_made_and_goes_on_where_it_was_stopped(tmp_path: Path) -> Non
     untried = tell(image, judge)
     for told in (untried, torch.cat([untried, changes_of(image, {})])):
         promises = judge.promises(told[None])
-        assert promises.shape == (1, len(MODELS))
+        assert promises.shape == (1, len(ANSWERS))
         torch.testing.assert_close(promises.sum(), torch.tensor(1.0))
 
 
@@ -50,13 +50,15 @@ def test_what_models_change_tells_which_to_take() -> None:
     rng = np.random.default_rng(0)
     found = []
     for index in range(200):
-        best = index % len(MODELS)
+        best = index % len(ANSWERS)  # the first is none
         changes = rng.uniform(0, 0.3, (len(MODELS), len(CHANGES)))
-        changes[best] += 3
+        if best:
+            changes[best - 1] += 3
         told = np.concatenate([rng.random(len(DAMAGES) + len(MEASURES)), changes.ravel()])
-        gained = np.where(np.arange(len(MODELS)) == best, 5.0, 0.0)
+        gained = np.where(np.arange(len(ANSWERS)) == best, 5.0, -5.0)
+        gained[0] = 0
         found.append((torch.tensor(told, dtype=torch.float32), gained))
     judge = Judge().eval()
     learn_choice(judge, found, steps=200)
     chosen = judge.promises(torch.stack([told for told, _ in found])).argmax(1)
-    assert (chosen == torch.arange(200) % len(MODELS)).float().mean() > 0.9
+    assert (chosen == torch.arange(200) % len(ANSWERS)).float().mean() > 0.9

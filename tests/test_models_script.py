@@ -21,8 +21,10 @@ SHORT = {
     "data.validation_limit": 1,
 }
 MADE = [
-    *(f"src/irkd/shipped/{name}" for name in ("derain", "denoise", "dehaze", "deblur", "general")),
-    "docs/models/denoise-fast",
+    *(
+        f"src/irkd/shipped/{name}"
+        for name in ("derain", "denoise", "dehaze", "deblur", "denoise-fast")
+    ),
     "src/irkd/inference/judge",
 ]
 

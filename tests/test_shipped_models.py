@@ -22,7 +22,7 @@ from irkd.models.weights import read_metadata
 from irkd.profiling.macs import count_macs
 
 SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
-MEASURED = ("general", "deblur", "dehaze", "denoise", "derain")
+MEASURED = ("deblur", "dehaze", "denoise", "derain")
 JUDGE = Path(irkd.__file__).parent / "inference" / "judge.safetensors"
 
 
@@ -68,7 +68,7 @@ def test_a_good_photograph_stays_good(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "worst"),
-    [("deblur", 42), ("dehaze", 58), ("denoise", 37), ("derain", 40), ("general", 38)],
+    [("deblur", 42), ("dehaze", 58), ("denoise", 37), ("derain", 40)],
 )
 def test_no_whole_photograph_is_harmed_badly(name: str, worst: float) -> None:
     """A bright pole or fork anywhere can be taken for a streak; parts of photographs hide that."""
@@ -81,7 +81,7 @@ def test_no_whole_photograph_is_harmed_badly(name: str, worst: float) -> None:
     assert np.mean(unchanged) > 42.0, unchanged
 
 
-@pytest.mark.parametrize("name", ["deblur", "dehaze", "derain", "general"])
+@pytest.mark.parametrize("name", ["deblur", "dehaze", "derain"])
 def test_no_whole_photograph_saved_as_jpeg_is_made_worse(name: str) -> None:
     restorer = Restorer(load_network(name))
     gains = []
@@ -93,13 +93,11 @@ def test_no_whole_photograph_saved_as_jpeg_is_made_worse(name: str) -> None:
     assert min(gains) > -0.1, gains
 
 
-@pytest.mark.parametrize("name", ["general"])
-def test_a_photograph_saved_as_jpeg_is_not_made_worse(name: str) -> None:
-    """By the model that people take without knowing what a photograph lacks."""
-    restorer = Restorer(load_network(name))
+def test_a_photograph_saved_as_jpeg_is_not_made_worse() -> None:
+    """By what people take without knowing what a photograph lacks."""
     gains = []
     for degraded, reference in photographs("jpeg"):
-        restored = quantized(restorer(degraded.astype(np.float32) / 255))
+        restored = irkd.restore(degraded)
         gains.append(psnr(restored, reference) - psnr(degraded, reference))
     assert np.mean(gains) > 0, gains
 
@@ -120,8 +118,8 @@ def test_told_nothing_it_does_nearly_what_the_model_for_the_damage_does(task: st
 def test_told_nothing_it_mostly_finds_what_is_wrong(task: str) -> None:
     pairs = open_pairs("photographs", task=task)
     chooser = open_chooser(None)
-    found = [chooser.choose(pairs.load(index).degraded).found[0] for index in range(len(pairs))]
-    assert found.count(task) >= 4, found
+    found = [chooser.choose(pairs.load(index).degraded).found[:1] for index in range(len(pairs))]
+    assert found.count((task,)) >= 4, found
 
 
 @pytest.mark.parametrize(

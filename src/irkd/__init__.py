@@ -1,7 +1,7 @@
 """irkd: compress image-restoration networks by knowledge distillation, and use the result.
 
 >>> import irkd
->>> network = irkd.load_network("general")
+>>> network = irkd.load_network("denoise")
 >>> restored = irkd.restore("photo.jpg")
 """
 

@@ -8,6 +8,7 @@ import pytest
 from image_files import noise
 from skimage import data
 
+import irkd
 from irkd.cli.main import main
 from irkd.data.degrade import degrade
 from irkd.errors import IrkdError
@@ -40,7 +41,7 @@ def damaged(name, task, seed=2):  # of 1 the haze is thin, which is left alone
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_a_clean_photograph_asks_for_nothing_but_noise_at_most(name, choose):
     """What denoise makes of good photographs is in test_shipped_models."""
-    assert choose(PHOTOGRAPHS[name]()).found in (("general",), ("denoise",))
+    assert choose(PHOTOGRAPHS[name]()).found in ((), ("denoise",))
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
@@ -70,7 +71,7 @@ def test_one_model_follows_another_where_there_is_more_to_mend(name, choose):
 @pytest.mark.parametrize("first", ["dehaze", "deblur"])
 def test_a_model_does_not_follow_itself_and_no_more_than_two_follow(first, monkeypatch):
     """However much every one of them promises, again and again."""
-    promised = {"general": 0.0, "derain": 0.7, "deblur": 0.6, "dehaze": 0.95, "denoise": 0.93}
+    promised = {"none": 0.0, "derain": 0.7, "deblur": 0.6, "dehaze": 0.95, "denoise": 0.93}
     promised[first] = 0.99
     monkeypatch.setattr("irkd.inference.degradation._promised", lambda *_: promised)
     found = degradation_of(damaged("astronaut", "denoise"), lambda name, square: to_float(square))
@@ -94,11 +95,12 @@ def test_depth_and_kind_of_the_pixels_do_not_matter(choose):
         noise((1, 1)),
     ],
 )
-def test_what_tells_nothing_is_general(image):
+def test_what_tells_nothing_stays_as_it_is(image):
     def never(name, square):
         raise AssertionError("nothing is to be tried on it")
 
-    assert degradation_of(image, never).tasks == ("general",)
+    assert degradation_of(image, never).tasks == ()
+    np.testing.assert_array_equal(irkd.restore(image), image)
 
 
 def test_every_model_is_tried_on_the_middle_unless_one_is_plain_before():
@@ -169,46 +171,73 @@ def finds(monkeypatch, degradation):
 
 
 def test_a_specialist_is_taken_where_one_ships(identity_model, blur_model, monkeypatch):
-    shipped = {"general": identity_model, "quiet": blur_model, "demo-teacher": blur_model}
+    shipped = {"demo-teacher": blur_model, "quiet": blur_model}
+    shipped |= dict.fromkeys(("deblur", "dehaze", "derain"), identity_model)
     for module in ("irkd.models.weights", "irkd.inference.specialists"):
         monkeypatch.setattr(f"{module}.shipped_models", lambda: shipped)
     # The blur model states that it is for denoise.
     assert choose_model("denoise") == "quiet"
     chooser = open_chooser(None, task="auto")
-    finds(monkeypatch, Degradation(("denoise",), ("noise of 9 levels",)))
+    finds(monkeypatch, Degradation(("denoise",), "noise of 9 levels"))
     choice = chooser.choose(PHOTOGRAPHS["coffee"]())
     assert (choice.models, choice.found) == (("quiet",), ("denoise",))
     assert "noise of" in choice.reason
-    finds(monkeypatch, Degradation(("dehaze",), ("haze of 9 levels",)))
-    choice = chooser.choose(PHOTOGRAPHS["coffee"]())
-    assert (choice.models, choice.found) == (("general",), ("dehaze",))
-    assert "no model for dehaze ships" in choice.reason
-    monkeypatch.undo()
-    assert open_chooser(None).choose(np.zeros((200, 200, 3), np.uint8)).models == ("general",)
     with pytest.raises(IrkdError, match="not both"):
         open_chooser(str(identity_model), task="auto")
 
 
 def test_demonstrations_are_no_specialists(identity_model, monkeypatch):
-    shipped = {"general": identity_model, "demo-teacher": identity_model}
+    shipped = {"demo-teacher": identity_model}
     monkeypatch.setattr("irkd.inference.specialists.shipped_models", lambda: shipped)
-    assert choose_model("denoise") == "general"
+    assert choose_model("denoise") is None
+    with pytest.raises(IrkdError, match="no model for derain ships"):
+        open_chooser(None)
 
 
-@pytest.mark.parametrize("options", [[], ["--task", "auto"]])
-def test_the_line_says_what_was_chosen(options, tmp_path, capsys, identity_model, monkeypatch):
-    for module in ("irkd.models.weights", "irkd.inference.specialists"):
-        monkeypatch.setattr(f"{module}.shipped_models", lambda: {"general": identity_model})
-    finds(monkeypatch, Degradation(("denoise",), ("noise of 9 levels",)))
-    cv2.imwrite(str(tmp_path / "a.png"), PHOTOGRAPHS["astronaut"]()[..., ::-1])
+@pytest.mark.parametrize("words", [{}, {"task": "auto"}, {"task": "general"}, {"model": "general"}])
+def test_general_is_what_is_done_when_nothing_is_said(words):
+    image = damaged("coffee", "denoise")
+    choice = open_chooser(words.pop("model", None), **words).choose(image)
+    assert choice.models == ("denoise",)
+
+
+def test_general_is_no_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IrkdError, match="no network of its own.*derain"):
+        load_network("general")
+
+
+@pytest.mark.parametrize("options", [[], ["--task", "auto"], ["--model", "general"]])
+def test_the_line_says_what_was_chosen(options, tmp_path, capsys):
+    noisy = damaged("astronaut", "denoise")[..., ::-1]
+    for name, image in (("noisy", noisy), ("small", noise((20, 20, 3)))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image)
+    target = ["-o", str(tmp_path / "out"), "--json", str(tmp_path / "out.json")]
     with pytest.raises(SystemExit) as end:
-        main(["restore", str(tmp_path / "a.png"), *options, "--json", str(tmp_path / "j")])
+        main(["restore", str(tmp_path), *options, *target])
     assert not end.value.code
-    out = capsys.readouterr().out
-    assert "general: noise of" in out
-    assert "no model for denoise ships" in out
-    (entry,) = json.loads((tmp_path / "j").read_text())["files"]
-    assert (entry["models"], entry["found_tasks"]) == (["general"], ["denoise"])
+    noisy, small, _ = capsys.readouterr().out.splitlines()
+    assert "denoise: noise of" in noisy
+    assert small.endswith("s  too small to judge, it stays as it was")
+    noisy, small = json.loads((tmp_path / "out.json").read_text())["files"]
+    assert (noisy["models"], noisy["found_tasks"]) == (["denoise"], ["denoise"])
+    assert (small["models"], small["found_tasks"]) == ([], [])
+
+
+def test_a_file_in_which_nothing_is_found_is_copied(tmp_path):
+    """A JPEG that is encoded anew would lose a little; what stands in it stays too."""
+    for name in ("a.jpg", "b.JPG"):
+        cv2.imwrite(str(tmp_path / name), noise((40, 300, 3)))
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["restore", str(tmp_path), "-o", str(out), "--compare"])
+    for name in ("a.jpg", "b.JPG"):
+        assert (out / name).read_bytes() == (tmp_path / name).read_bytes()
+        assert (out / f"{name[0]}_compare.png").is_file()
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["restore", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "a.png")])
+    decoded = cv2.imread(str(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a.png")), decoded)
 
 
 def landscape():
@@ -241,12 +270,27 @@ def test_where_no_haze_is_found_the_line_says_so(tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["restore", str(tmp_path), "--task", "dehaze", "-o", out, "--device", "cpu"])
     good, hazy = sorted(line for line in capsys.readouterr().out.splitlines() if ".png" in line)
-    assert "dehaze: no haze found, it stays as it was" in good
+    assert "dehaze: no haze found, it stays as it was (sure there is some: --sure)" in good
     assert "no haze" not in hazy
     before, after = (
         cv2.imread(str(folder / "good.png")) for folder in (tmp_path, tmp_path / "out")
     )
     np.testing.assert_array_equal(after, before)
+
+
+def test_who_is_sure_of_haze_is_not_asked(tmp_path):
+    """The landscape's far side, in which the network alone believes in no haze."""
+    photograph, hazy = landscape()
+    cv2.imwrite(str(tmp_path / "hazy.png"), hazy[..., ::-1])
+    out = tmp_path / "out.png"
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["restore", str(tmp_path / "hazy.png"), "--task", "dehaze", "--sure", "-o", str(out)])
+    after = cv2.imread(str(out))[..., ::-1]
+    assert psnr(after[:220], photograph[:220]) > psnr(hazy[:220], photograph[:220]) + 2
+    np.testing.assert_array_equal(irkd.restore(hazy, task="dehaze", sure=True), after)
+    for words in ({}, {"task": "general"}, {"model": "denoise"}, {"task": "derain"}):
+        with pytest.raises(IrkdError, match="sure"):
+            open_chooser(words.pop("model", None), sure=True, **words)
 
 
 def test_where_no_haze_is_found_no_network_is_run():

@@ -286,3 +286,20 @@ def test_bad_requests_are_explained(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(IrkdError, match=message):
         evaluate(**{"models": {"model": Fixed()}, **arguments})
+
+
+def test_general_is_evaluated_like_a_network(tmp_path: Path) -> None:
+    """It takes the model for the damage, and its scores are kept and found again."""
+    settings = {"data": "photographs", "task": "denoise", "limit": 2, "device": "cpu"}
+    kept = tmp_path / "scores.jsonl"
+    found = irkd.evaluate(["general", "denoise"], resume_scores=kept, **settings)
+    rows = {row.label: row for row in found.rows}
+    assert rows["general"].mean("psnr_db") == rows["denoise"].mean("psnr_db")
+    assert rows["general"].macs_g is None
+    parts = ("derain", "deblur", "dehaze", "denoise")
+    networks = sum(parameter_count(irkd.load_network(name)) for name in parts)
+    assert networks < 1e6 * rows["general"].params_m < networks + 50_000
+    lines = len(kept.read_text().splitlines())
+    again = irkd.evaluate(["general", "denoise"], resume_scores=kept, **settings)
+    assert again.rows[1].mean("psnr_db") == rows["general"].mean("psnr_db")
+    assert len(kept.read_text().splitlines()) == lines

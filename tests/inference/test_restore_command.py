@@ -528,26 +528,27 @@ def test_what_no_model_can_do_is_refused_once_and_before_the_work(run, tmp_path,
 
 
 def test_the_task_picks_the_shipped_model(run, tmp_path, identity_model, blur_model, monkeypatch):
-    shipped = {"general": identity_model, "denoise": blur_model}
+    shipped = dict.fromkeys(("deblur", "dehaze", "derain"), identity_model)
+    shipped["denoise"] = blur_model
     for module in ("irkd.models.weights", "irkd.inference.specialists"):
         monkeypatch.setattr(f"{module}.shipped_models", lambda: shipped)
     pixels = noise((20, 20, 3))
     cv2.imwrite(str(tmp_path / "a.png"), pixels)
-    cases = ([], True), (["--task", "general"], True), (["--task", "denoise"], False)
-    for options, is_general in cases:
+    cases = ([], True), (["--task", "derain"], True), (["--task", "denoise"], False)
+    for options, is_same in cases:
         code, _, err = run(tmp_path / "a.png", *options, "-o", tmp_path / "b.png", "--overwrite")
         assert (code, err) == (0, "")
-        assert np.array_equal(read(tmp_path / "b.png"), pixels) == is_general
-    code, _, err = run(tmp_path / "a.png", "--task", "derain")
+        assert np.array_equal(read(tmp_path / "b.png"), pixels) == is_same
+    code, _, err = run(tmp_path / "a.png", "--task", "jpeg")
     assert code == 0
-    assert "no model for derain ships with irkd; using general" in err
+    assert "no model for jpeg ships with irkd; each image is judged" in err
     code, out, _ = run("--list-models")
     assert code == 0
     assert "general" in out
     assert "nafnet" in out
     code, out, _ = run("--list-models", "--json", "-")
     models = json.loads(out)["models"]
-    assert [row["name"] for row in models] == ["general", "denoise"]
+    assert [row["name"] for row in models] == ["deblur", "dehaze", "derain", "denoise", "general"]
     assert models[0]["params_m"] == pytest.approx(
         sum(p.numel() for p in load_network(identity_model).parameters()) / 1e6
     )

@@ -59,7 +59,7 @@ def test_24_megapixels_take_less_than_2_gb(tmp_path):
 def test_seams_of_the_shipped_model_do_not_show():
     """Tiles of 384 pixels, half of what is taken by itself: at most 1 level of 255 at any place."""
     degraded = degrade(data.astronaut()[:416, :512], "denoise", np.random.default_rng(1))
-    network = load_network("general")
+    network = load_network("denoise")
     whole = Restorer(network, tile="off")(degraded)
     restorer = Restorer(network, tile=384)
     tiled = restorer(degraded)

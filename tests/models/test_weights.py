@@ -291,17 +291,17 @@ def test_directories_that_are_no_finished_run(tmp_path: Path) -> None:
 
 
 def test_shipped_models_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "general.safetensors"
-    save_network(path, nafnet(), task="general")
-    monkeypatch.setattr(weights, "shipped_models", lambda: {"general": path, "derain": path})
+    path = tmp_path / "denoise.safetensors"
+    save_network(path, nafnet(), task="denoise")
+    monkeypatch.setattr(weights, "shipped_models", lambda: {"denoise": path, "derain": path})
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "general").mkdir()
-    assert resolve_model("general").path == path
+    (tmp_path / "denoise").mkdir()
+    assert resolve_model("denoise").path == path
     with pytest.raises(IrkdError, match="no run directory"):
-        resolve_model("./general")
+        resolve_model("./denoise")
     with pytest.raises(IrkdError, match="Did you mean 'derain'") as caught:
         resolve_model("derrain")
-    assert "general, derain" in str(caught.value)
+    assert "denoise, derain" in str(caught.value)
     assert ".onnx" in str(caught.value)
 
 

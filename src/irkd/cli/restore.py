@@ -40,8 +40,8 @@ def restore(
     task: Annotated[
         str | None,
         typer.Option(
-            help="derain, deblur, dehaze, denoise or general: picks a shipped model, and what"
-            " released weights do not tell. auto judges each image, as without a model.",
+            help="derain, deblur, dehaze or denoise: picks a shipped model, and what released"
+            " weights do not tell. general or auto: by what each image shows, as without a task.",
         ),
     ] = None,
     settings: NetworkSetOption = None,
@@ -80,6 +80,13 @@ def restore(
             metavar="0..1", help="Blend with the input: 0 gives it back, 1 is fully restored."
         ),
     ] = 1.0,
+    sure: Annotated[
+        bool,
+        typer.Option(
+            "--sure",
+            help="With --task dehaze: there is haze, whatever the image seems to show.",
+        ),
+    ] = False,
     backend: Annotated[
         str, typer.Option(help="What runs the model: auto, torch, onnxruntime or openvino.")
     ] = "auto",
@@ -129,13 +136,14 @@ def restore(
         backend=backend,
         device=device,
         options=network_options(settings),
+        sure=sure,
     )
     name = None
     if isinstance(chooser, OneModel):
         name = chooser.model
         print_assumptions(chooser.restorer.network, name)
-        if model is None and name == "general" != task:
-            stderr().print(f"no model for {task} ships with irkd; using {name}.")
+    elif model is None and task not in (None, "auto", "general"):
+        stderr().print(f"no model for {task} ships with irkd; each image is judged.")
     found = {video.resolve() for path in images if path.is_dir() for video in videos_below(path)}
     passed_over = len(found - {job.source.resolve() for job in jobs})
     if passed_over:

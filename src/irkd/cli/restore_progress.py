@@ -106,7 +106,8 @@ def _line(outcome: Outcome) -> list[str]:
     if outcome.tile is not None:
         parts.append(f"tiles of {outcome.tile[1]} x {outcome.tile[0]}")
     if outcome.reason is not None:
-        parts.append(f"{', '.join(outcome.models)}: {outcome.reason}")
+        by = f"{', '.join(outcome.models)}: " if outcome.models else ""
+        parts.append(f"{by}{outcome.reason}")
     return parts
 
 

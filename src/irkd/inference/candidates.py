@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from torch import nn
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
 from irkd.inference.restorer import Restorer
+from irkd.inference.specialists import Specialists
 from irkd.models.base import family, parameter_count
+from irkd.models.weights import GENERAL
 from irkd.profiling.macs import count_macs, on_meta
 from irkd.registry import suggestion
 
@@ -26,15 +29,18 @@ class Candidate:
 
     label: str
     source: str | None
-    restorer: Restorer
+    restorer: Restorer | Specialists
     task: str | None
 
     def cost(self, height: int, width: int) -> tuple[float | None, float | None]:
         """Parameters in millions and MACs in 1e9 for one image; None where nobody knows.
 
-        Of exported files they are those of the network that the file's metadata names.
+        Of exported files they are those of the network that the file's metadata names. What
+        `general` takes goes by what the image shows.
         """
         network = self.restorer.network
+        if isinstance(self.restorer, Specialists):
+            return parameter_count(network) / 1e6, None
         if isinstance(network, RuntimeNetwork):
             described = _metadata(network).get("spec")
             if described is None:
@@ -62,7 +68,8 @@ def open_models(
     named = models if isinstance(models, Mapping) else label_models(models)
     chosen = _options_by_label(options or {}, list(named))
     candidates = []
-    for label, model in named.items():
+
+    def open_restorer(model: Model, label: str) -> Restorer:
         network = (
             model
             if isinstance(model, nn.Module)
@@ -70,9 +77,17 @@ def open_models(
                 str(model), backend=backend, device=device, task=task, options=chosen[label]
             )
         )
-        restorer = Restorer(network, device=device, tile=tile, overlap=overlap, precision=precision)
+        return Restorer(network, device=device, tile=tile, overlap=overlap, precision=precision)
+
+    for label, model in named.items():
+        if isinstance(model, str) and model == GENERAL:
+            several = Specialists(partial(open_restorer, label=label), device)
+            candidates.append(Candidate(label, model, several, None))
+            continue
+        restorer = open_restorer(model, label)
         source = None if isinstance(model, nn.Module) else str(model)
-        candidates.append(Candidate(label, source, restorer, _metadata(network).get("task")))
+        stated = _metadata(restorer.network).get("task")
+        candidates.append(Candidate(label, source, restorer, stated))
     return candidates
 
 

@@ -2,9 +2,9 @@
 
 A small network (`irkd.inference.judge`), trained on procedural images, tells from squares all over
 the image how much blur, haze, rain, noise and JPEG there is. With some measures of the image, and
-what each model changes in a square of it, it says which model promises most; and, from that square
-as this model restored it, whether another should follow. docs/restore.md states how often the
-answer is right.
+what each model changes in a square of it, it says which model promises most, if any; and, from
+that square as this model restored it, whether another should follow. docs/restore.md states how
+often the answer is right.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irkd.inference.judge import CHANGES, DAMAGES, MODELS, Judge, trained_judge
+from irkd.inference.judge import ANSWERS, CHANGES, DAMAGES, MODELS, Judge, trained_judge
 from irkd.inference.measures import MEASURED_SIDE, measures_of
 from irkd.inference.picture import Pixels, as_colour, middle, to_float
 
 # Restores a square, H x W x 3 of any depth, by the model of a name, to float32.
 Try = Callable[[str, Pixels], NDArray[np.float32]]
-
-GENERAL = "general"
 
 # Squares of this many pixels a side are judged, so many along each side of the image at most.
 _SQUARE, _SQUARES = 256, 3
@@ -34,9 +32,9 @@ _TRIED_SIDE = 256
 _SMALLEST_SIDE = 96
 # Deviation of the light below which there is nothing to see.
 _PLAIN = 0.01
-# How sure it must be of a model for one task, else it is the general one. `deblur` leaves images
-# alone in which it finds no motion; a good photograph taken for hazy loses most.
-_SURE = {"derain": 0.45, "deblur": 0.25, "dehaze": 0.45, "denoise": 0.55}
+# How sure it must be of a model, else none is taken. `deblur` leaves images alone in which it finds
+# no motion; a good photograph taken for hazy loses most.
+_SURE = {"derain": 0.35, "deblur": 0.25, "dehaze": 0.45, "denoise": 0.55}
 # How sure before any is tried, so that only this one is: of 279 such crops of photographs (training
 # images of BSDS500) all but one were given to the same model after trying all.
 _SURE_UNTRIED = dict.fromkeys(_SURE, 0.8)
@@ -45,14 +43,11 @@ _SURE_TO_FOLLOW = {"derain": 0.5, "dehaze": 0.9, "denoise": 0.55}
 # What one promises before any is tried, so that trying may end in its following: of 263 such crops
 # with less, one was followed, without a gain.
 _MAY_FOLLOW = 0.25
-# What the general model promises where there are several kinds of damage. Fifty other photographs
-# were given each kind alone, or none: wherever it was taken then, no other followed.
-_SEVERAL = 0.25
 _MOST_MODELS = 3
 # How far haze is believed in where somebody says that there is some, by what `dehaze` promises:
-# from none to whole. Of BSDS500's 200 training images ten promise a quarter: five in plain haze or
-# mist, two with a pale distance. By dark spots alone, as the network judges, 12 % are darkened.
-_BELIEVED_IF_SAID = (0.25, 0.45)
+# from none to whole. Of BSDS500's 200 training images nine promise 40 %, five of them in haze or
+# mist; with haze added 93 % do. By dark spots alone, as the network judges, 12 % are darkened.
+_BELIEVED_IF_SAID = (0.4, 0.6)
 # Levels of 255 below which damage is not named.
 _SEEN = 1.5
 _NAMES = {"jpeg": "JPEG"}
@@ -61,11 +56,11 @@ _FOR = {"derain": "rain", "deblur": "blur", "dehaze": "haze", "denoise": "noise 
 
 class Degradation(NamedTuple):
     """`tasks`: derain, denoise, dehaze and deblur, in the order in which their models should follow
-    each other; general where no model of one task promises most. `reasons`: what it was judged by,
-    in words."""
+    each other; none where an image should stay as it is. `reason`: what it was judged by, in
+    words."""
 
     tasks: tuple[str, ...]
-    reasons: tuple[str, ...]
+    reason: str
 
 
 def degradation_of(image: Pixels, try_model: Try) -> Degradation:
@@ -73,10 +68,10 @@ def degradation_of(image: Pixels, try_model: Try) -> Degradation:
     with names of `judge.MODELS`, of each at most once for every model that may be followed by
     another.
 
-    Images with a side below 96 pixels, and plain ones, do not tell: general.
+    Images with a side below 96 pixels, and plain ones, do not tell: no task.
     """
     if (unclear := _says_nothing(image)) is not None:
-        return Degradation((GENERAL,), (unclear,))
+        return Degradation((), f"{unclear}, it stays as it was")
     judge = trained_judge()
     square = tried_part(image)
     told = tell(image, judge)
@@ -87,15 +82,17 @@ def degradation_of(image: Pixels, try_model: Try) -> Degradation:
     else:
         results = _try_all(square, try_model)
         promised = _promised(torch.cat([told, changes_of(square, results)]), judge)
-        first = _most_promising(promised, _SURE) or GENERAL
-    tasks = [first]
-    if first != GENERAL or promised[GENERAL] >= _SEVERAL:
-        tasks += _following(first, results[first], judge, try_model)
+        first = _most_promising(promised, _SURE)
     levels = {name: 2 ** float(told[place]) - 1 for place, name in enumerate(DAMAGES)}
     found = sorted((name for name in DAMAGES if levels[name] >= _SEEN), key=levels.__getitem__)
-    words = [f"{_NAMES.get(name, name)} of {levels[name]:.0f} levels" for name in reversed(found)]
-    unclear = f"little {_FOR[first]}, if any" if first in _FOR else "no clear damage"
-    return Degradation(tuple(tasks), (", ".join(words) or unclear,))
+    words = ", ".join(
+        f"{_NAMES.get(name, name)} of {levels[name]:.0f} levels" for name in reversed(found)
+    )
+    if first is None:
+        stays = "it stays as it was"
+        return Degradation((), f"perhaps {words}, {stays}" if words else f"no damage, {stays}")
+    tasks = (first, *_following(first, results[first], judge, try_model))
+    return Degradation(tasks, words or f"little {_FOR[first]}, if any")
 
 
 def said_haze(image: Pixels, try_model: Try) -> float | None:
@@ -149,7 +146,7 @@ def _following(
 def _promised(told: Tensor, judge: Judge) -> dict[str, float]:
     with torch.inference_mode():
         promises = judge.promises(told[None])[0].tolist()
-    return dict(zip(MODELS, promises, strict=True))
+    return dict(zip(ANSWERS, promises, strict=True))
 
 
 def _most_promising(promised: Mapping[str, float], least: Mapping[str, float]) -> str | None:

@@ -20,8 +20,10 @@ from irkd.models.dark_channel import BLOCK, dark_channel, shadows
 
 # What is told of an image: how much each of these changed it.
 DAMAGES = ("blur", "haze", "rain", "noise", "jpeg")
-# The models that are promised from.
-MODELS = ("general", "derain", "deblur", "dehaze", "denoise")
+# The models that are promised from, and what is answered: one of them, or that none is needed.
+MODELS = ("derain", "deblur", "dehaze", "denoise")
+NONE = "none"
+ANSWERS = (NONE, *MODELS)
 # What `Judge.promises` takes beside the amounts of damage: measures of the image, and of what each
 # model changed when it was tried.
 MEASURES = (
@@ -60,7 +62,7 @@ class Judge(nn.Module):
         self.register_buffer("told_mean", torch.zeros(told))
         self.register_buffer("told_scale", torch.ones(told))
         self.weighed = nn.Linear(told, _WEIGHED)
-        self.answer = nn.Linear(_WEIGHED, len(MODELS))
+        self.answer = nn.Linear(_WEIGHED, len(ANSWERS))
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight, a=0.1)
 
@@ -83,8 +85,8 @@ class Judge(nn.Module):
         return self.levels(torch.tanh(self.hidden(seen)))
 
     def promises(self, told: Tensor) -> Tensor:
-        """How likely each of MODELS is to come nearest to the undamaged image, B x 5; `told`: the
-        amounts, MEASURES, and CHANGES by every model, B x 27; or without the changes, B x 12. NaN
+        """How likely each of ANSWERS is to come nearest to the undamaged image, B x 5; `told`: the
+        amounts, MEASURES, and CHANGES by every model, B x 24; or without the changes, B x 12. NaN
         stands for what is not known."""
         mean, scale = self.get_buffer("told_mean"), self.get_buffer("told_scale")
         told = F.pad(told, (0, len(mean) - told.shape[1]), value=torch.nan)
@@ -96,7 +98,11 @@ class Judge(nn.Module):
 @cache
 def trained_judge() -> Judge:
     """The judge that ships with irkd, in evaluation mode, on the CPU."""
-    path = Path(str(resources.files("irkd"))) / "inference" / "judge.safetensors"
     judge = Judge()
-    judge.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    weights = load_file(judge_file())
+    judge.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return judge.eval().requires_grad_(False)
+
+
+def judge_file() -> Path:
+    return Path(str(resources.files("irkd"))) / "inference" / "judge.safetensors"

@@ -135,7 +135,8 @@ def network_hash(candidate: Candidate) -> str:
             f"{candidate.label} is no file: scores can be kept of models that are named by path."
         )
     network = candidate.restorer.network
-    digest = hashlib.sha256(f"{type(network).__qualname__} {network.spec}".encode())
+    spec = getattr(network, "spec", None)  # not of several networks
+    digest = hashlib.sha256(f"{type(network).__qualname__} {spec}".encode())
     if isinstance(network, RuntimeNetwork):
         path = resolve_model(candidate.source).path
         # The graph's file, and the weights beside it.

@@ -38,6 +38,7 @@ def restore(
     backend: str = "auto",
     device: str = "auto",
     options: Mapping[str, object] | None = None,
+    sure: bool = False,
     overwrite: bool = False,
 ) -> Any:
     """Restore images, and videos.
@@ -53,7 +54,8 @@ def restore(
 
     `model`: whatever `irkd.load_network` takes; None takes the model that ships with irkd for
     `task`, or, without one or with "auto", the one that each image's damage asks for.
-    `options` say what released weights do not tell of their network.
+    `options` say what released weights do not tell of their network. `sure`: that there is haze,
+    where `task` is "dehaze": it is taken away without judging first whether there is any.
     `tile`, `overlap`: see `Restorer`. `strength`: 0 gives the image
     back, 1 restores it fully. `compare` writes a before/after picture beside each result.
 
@@ -68,6 +70,7 @@ def restore(
         backend=backend,
         device=device,
         options=options,
+        sure=sure,
     )
     refuse_strength(strength)
     single = isinstance(images, str | Path | np.ndarray)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from irkd.errors import IrkdError, PartialFailure
-from irkd.files import refuse_existing
+from irkd.files import refuse_existing, write_bytes
 from irkd.inference.clips import inspect_clip, is_video
 from irkd.inference.compare import compare_picture
 from irkd.inference.encoding import refuse_unwritable, stored_dtype, write_picture
@@ -155,6 +155,12 @@ def _restore_image(
     refuse_unwritable(job.target, before)
     height, width = before.pixels.shape[:2]
     choice = chooser.choose(before.pixels) if strength else NOTHING
+    if not choice.restorers and job.target.suffix.lower() == job.source.suffix.lower():
+        # Encoded anew a JPEG would lose a little.
+        write_bytes(job.target, job.source.read_bytes(), overwrite=overwrite)
+        if job.compare is not None:
+            write_picture(job.compare, compare_picture(before, before), overwrite=overwrite)
+        return _restored(job, start, width, height, choice, ())
     told = None if watch is None else _tile_watch(job, watch, height * width / 1e6)
     # Straight to the depth of the file, not by way of the source's.
     dtype = stored_dtype(job.target, before.pixels.dtype)

@@ -13,14 +13,16 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import safetensors
 from numpy.typing import NDArray
+from torch import nn
 
 from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
-from irkd.inference.degradation import GENERAL, degradation_of, said_haze
+from irkd.inference.degradation import degradation_of, said_haze
+from irkd.inference.judge import MODELS, judge_file, trained_judge
 from irkd.inference.picture import Pixels, change_depth, to_float
 from irkd.inference.restorer import Restorer
-from irkd.models.weights import read_metadata, shipped_models
+from irkd.models.weights import GENERAL, read_metadata, shipped_models
 from irkd.presets.schema import Task
 
 AUTO = "auto"
@@ -108,43 +110,59 @@ class OneModel:
 
 
 class SaidHaze(OneModel):
-    """The model for haze, where somebody says that there is some: how much, irkd's judge says."""
+    """The model for haze, where somebody says that there is some: how much, irkd's judge says, or
+    nobody is asked, since they are `sure`."""
+
+    def __init__(self, restorer: Restorer, model: str, sure: bool) -> None:
+        super().__init__(restorer, model)
+        self.sure = sure
 
     def choose(self, pixels: Pixels) -> Choice:
-        sure = said_haze(pixels, lambda name, square: self.restorer(square))
-        if sure == 0:
-            return Choice((), (self.model,), reason="no haze found, it stays as it was")
-        return Choice((self.restorer,), (self.model,), sure=sure)
+        if self.sure:
+            return Choice((self.restorer,), (self.model,), sure=1.0)
+        believed = said_haze(pixels, lambda name, square: self.restorer(square))
+        if believed == 0:
+            stays = "no haze found, it stays as it was (sure there is some: --sure)"
+            return Choice((), (self.model,), reason=stays)
+        return Choice((self.restorer,), (self.model,), sure=believed)
 
 
 class Specialists:
-    """The shipped models for the damage that each image shows; all are tried on a part of it."""
+    """The shipped models for the damage that each image shows, one after the other: `general`."""
 
     def __init__(self, open_model: Callable[[str], Restorer], device: str) -> None:
         self._open = open_model
         self.device = device
+        self._names: dict[str, str] = {}
+        for task in MODELS:
+            name = choose_model(task)
+            if name is None:
+                raise IrkdError(f"no model for {task} ships with this irkd. Name one with --model.")
+            self._names[task] = name
         # Opened before the work, so that options which no model takes are refused once.
-        general = choose_model(None)
-        self._opened = {general: open_model(general)}
+        self._opened = {self._names[MODELS[0]]: open_model(self._names[MODELS[0]])}
 
     def choose(self, pixels: Pixels) -> Choice:
-        found = degradation_of(pixels, self._try)
-        taken = {task: choose_model(None if task == GENERAL else task) for task in found.tasks}
-        reason = "; ".join(found.reasons)
-        for task, model in taken.items():
-            if task != GENERAL and model == GENERAL:
-                reason += f"; no model for {task} ships with irkd"
-        models = tuple(dict.fromkeys(taken.values()))
-        restorers = tuple(self._restorer(model) for model in models)
-        return Choice(restorers, models, found.tasks, reason)
+        found = degradation_of(pixels, lambda task, square: self._restorer(task)(square))
+        models = tuple(self._names[task] for task in found.tasks)
+        restorers = tuple(self._restorer(task) for task in found.tasks)
+        return Choice(restorers, models, found.tasks, found.reason)
 
-    def _restorer(self, model: str) -> Restorer:
-        if model not in self._opened:
-            self._opened[model] = self._open(model)
-        return self._opened[model]
+    def __call__(self, image: Pixels) -> NDArray[np.float32]:
+        """As `Restorer` does: of any depth to H x W x 3 float32, not clamped."""
+        return self.choose(image).restore(image)
 
-    def _try(self, name: str, square: Pixels) -> NDArray[np.float32]:
-        return self._restorer(choose_model(None if name == GENERAL else name))(square)
+    @property
+    def network(self) -> nn.ModuleDict:
+        """All of it: the judge and the networks between which it chooses."""
+        networks = {task: self._restorer(task).network for task in MODELS}
+        return nn.ModuleDict({"judge": trained_judge(), **networks})
+
+    def _restorer(self, task: str) -> Restorer:
+        name = self._names[task]
+        if name not in self._opened:
+            self._opened[name] = self._open(name)
+        return self._opened[name]
 
 
 def open_chooser(
@@ -156,9 +174,11 @@ def open_chooser(
     backend: str = "auto",
     device: str = "auto",
     options: Mapping[str, object] | None = None,
+    sure: bool = False,
 ) -> Chooser:
-    """What restores: `model`, or the shipped model for `task`. With neither, or with task "auto",
-    the one that each image's damage asks for."""
+    """What restores: `model`, or the shipped model for `task`. With neither, with "general", and
+    where no model ships for the task, those that each image's damage asks for. `sure`: that there
+    is haze, where that is the task: it is not judged."""
     chosen = choose_device(device)
 
     def open_restorer(name: str | Path, task: str | None = None) -> Restorer:
@@ -171,36 +191,41 @@ def open_chooser(
 
     if task == AUTO and model is not None:
         raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
-    if model is None and task in (None, AUTO):
-        return Specialists(open_restorer, str(chosen))
     name = choose_model(task) if model is None else model
-    kind = SaidHaze if name == DEHAZE else OneModel
-    return kind(open_restorer(name, task), str(name))
+    if name is None or name == GENERAL:
+        if sure:
+            raise IrkdError(f"sure of what? It goes with --task {DEHAZE}.")
+        return Specialists(open_restorer, str(chosen))
+    if name == DEHAZE:
+        return SaidHaze(open_restorer(DEHAZE, task), DEHAZE, sure)
+    if sure:
+        raise IrkdError(f"sure is for {DEHAZE}, which asks whether there is haze; {name} does not.")
+    return OneModel(open_restorer(name, task), str(name))
 
 
-def choose_model(task: str | None) -> str:
-    """The shipped model for `task`: the one of its name, one that states it, else the general."""
-    known = get_args(Task)
+def choose_model(task: str | None) -> str | None:
+    """The shipped model for `task`: the one of its name, else one that states it; None where there
+    is none, or no single one is meant."""
+    known = (*get_args(Task), AUTO)
     if task is not None and task not in known:
-        raise IrkdError(f"unknown task {task!r}. Known: {', '.join((*known, AUTO))}.")
+        raise IrkdError(f"unknown task {task!r}. Known: {', '.join(known)}.")
+    if task in (None, AUTO, GENERAL):
+        return None
     shipped = shipped_models()
     if task in shipped:
         return task
-    if task is not None:
-        for name, path in shipped.items():
-            special = name != GENERAL and not name.startswith(_DEMONSTRATION)
-            if special and read_metadata(path).get("task") == task:
-                return name
-    if GENERAL in shipped:
-        return GENERAL
-    raise IrkdError("no model ships with this irkd. Name one with --model.")
+    for name, path in shipped.items():
+        if not name.startswith(_DEMONSTRATION) and read_metadata(path).get("task") == task:
+            return name
+    return None
 
 
 def describe_shipped() -> list[dict[str, Any]]:
-    """The models that ship with irkd: name, task, arch, parameters, size, from their files."""
+    """The models that ship with irkd: name, task, arch, parameters, size, from their files. Of
+    `general` the judge alone, for it takes the others."""
     rows = []
-    for name, path in shipped_models().items():
-        metadata = read_metadata(path)
+    for name, path in (shipped_models() | {GENERAL: judge_file()}).items():
+        metadata = read_metadata(path) or {"task": GENERAL, "spec": {"arch": "judge"}}
         with safetensors.safe_open(path, framework="np") as file:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
         rows.append(

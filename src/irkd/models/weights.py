@@ -28,6 +28,8 @@ from irkd.registry import suggestion
 
 FORMAT = 1
 STUDENT_FILE = "student.safetensors"
+# What restores images whose damage is not known: no network, but several.
+GENERAL = "general"
 MODEL_KINDS = (
     "a run directory, a .safetensors, .pth, .pt, .ckpt, .onnx or OpenVINO .xml file, or the name "
     "of a model that ships with irkd"
@@ -73,6 +75,11 @@ def resolve_model(model: str | Path) -> ResolvedModel:
         return ResolvedModel("safetensors", _student_of(path), path.resolve().name)
     if not path.is_file():
         names = f" Shipped: {', '.join(shipped)}." if shipped else ""
+        if str(model) == GENERAL:
+            raise IrkdError(
+                "general is no network of its own: irkd restore and irkd evaluate take the shipped"
+                f" ones that each image needs. Name one here.{names}"
+            )
         hint = suggestion(str(model), shipped)
         raise IrkdError(f"no model {str(model)!r}. Give {MODEL_KINDS}.{names}{hint}")
     kind = _KINDS.get(path.suffix.lower())
