@@ -177,6 +177,16 @@ def test_a_shaken_photograph_comes_back_sharper() -> None:
     assert psnr(restored, reference) - psnr(degraded, reference) > 2.5
 
 
+@pytest.mark.parametrize("side", [160, 256])
+def test_a_glow_at_dusk_is_not_taken_for_motion(side: int) -> None:
+    """A large kernel explains it, but the small one sees a sharp image."""
+    rocket = list(whole_photographs())[3]
+    top, left = ((length - side) // 2 for length in rocket.shape[:2])
+    crop = rocket[top : top + side, left : left + side]
+    restored = quantized(Restorer(load_network("deblur"))(crop.astype(np.float32) / 255))
+    assert psnr(restored, crop) > 50
+
+
 def whole_photographs() -> Iterator[Image]:
     pairs = open_pairs("photographs", task="denoise")
     return (pairs.load(index).reference for index in range(len(pairs)))

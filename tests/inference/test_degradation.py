@@ -203,7 +203,7 @@ def test_general_is_what_is_done_when_nothing_is_said(words):
 
 def test_general_is_no_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(IrkdError, match="no network of its own.*derain"):
+    with pytest.raises(IrkdError, match=r"no network of its own.*derain"):
         load_network("general")
 
 

@@ -74,11 +74,21 @@ class DeconvUNet(ResUNet):
 
     @torch.no_grad()
     def estimate(self, images: Tensor) -> list[Estimate]:
-        """What blurred B x img_channel x H x W, one for each of the spec's kernels."""
+        """What blurred B x img_channel x H x W, one for each of the spec's kernels.
+
+        None is trusted more than one before it: where the small kernel is a point, nothing moved,
+        whatever a larger one takes for motion (a glow at dusk).
+        """
         with _without_autocast(images):
             light = self._linear(images).mean(1)
-            kernels = [estimate_kernel(light, side) for side in self.spec.kernels]
-            return [Estimate(kernel, trust(kernel, light)) for kernel in kernels]
+            found: list[Estimate] = []
+            for side in self.spec.kernels:
+                kernel = estimate_kernel(light, side)
+                sure = trust(kernel, light)
+                if found:
+                    sure = torch.minimum(sure, found[-1].trust)
+                found.append(Estimate(kernel, sure))
+            return found
 
     def forward(self, images: Tensor, known: list[Estimate] | None = None) -> Tensor:
         height, width = images.shape[-2:]
