@@ -86,6 +86,18 @@ def test_the_network_really_runs_and_strength_blends(run, tmp_path, blur_model):
         luma = read_frames(target)[1][4].astype(float)
         sharpness[strength] = np.abs(np.diff(luma, axis=1)).max()
     assert sharpness["0"] > 1.2 * sharpness["0.5"] > 1.4 * sharpness["1"]
+    assert (tmp_path / "0.mp4").read_bytes() == source.read_bytes()
+
+
+def test_a_video_that_shows_nothing_to_mend_is_copied(run, tmp_path):
+    source = tmp_path / "a.mp4"
+    write_clip(source, frames=5, size=(66, 48))  # too small to judge
+    code, out, _ = run(source, "--compare")
+    assert code == 0
+    assert "5 frames" in out
+    assert "it stays as it was" in out
+    assert (tmp_path / "a_restored.mp4").read_bytes() == source.read_bytes()
+    assert (tmp_path / "a_compare.png").is_file()
 
 
 def test_compare_is_a_picture_of_the_middle(run, tmp_path, identity_model):

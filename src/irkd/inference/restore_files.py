@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from irkd.errors import IrkdError, PartialFailure
-from irkd.files import refuse_existing, write_bytes
+from irkd.files import atomic_path, refuse_existing
 from irkd.inference.clips import inspect_clip, is_video
 from irkd.inference.compare import compare_picture
 from irkd.inference.encoding import refuse_unwritable, stored_dtype, write_picture
@@ -155,9 +156,8 @@ def _restore_image(
     refuse_unwritable(job.target, before)
     height, width = before.pixels.shape[:2]
     choice = chooser.choose(before.pixels) if strength else NOTHING
-    if not choice.restorers and job.target.suffix.lower() == job.source.suffix.lower():
-        # Encoded anew a JPEG would lose a little.
-        write_bytes(job.target, job.source.read_bytes(), overwrite=overwrite)
+    if _stays(job, choice):
+        _copy(job, overwrite)
         if job.compare is not None:
             write_picture(job.compare, compare_picture(before, before), overwrite=overwrite)
         return _restored(job, start, width, height, choice, ())
@@ -196,7 +196,15 @@ def _restore_video(
     _refuse_taken(job, overwrite)
     clip = inspect_clip(job.source)
     # The first picture is often black: the middle tells more of the clip.
-    choice = chooser.choose(middle_frame(clip)) if strength else NOTHING
+    middle = middle_frame(clip)
+    choice = chooser.choose(middle) if strength else NOTHING
+    if _stays(job, choice):
+        _copy(job, overwrite)
+        if job.compare is not None:
+            same = Picture(middle)
+            write_picture(job.compare, compare_picture(same, same), overwrite=overwrite)
+        outcome = _restored(job, start, clip.width, clip.height, choice, ())
+        return replace(outcome, frames=clip.frames)
     megapixels = clip.width * clip.height / 1e6
 
     def tell(done: int, of: int | None) -> None:
@@ -213,6 +221,16 @@ def _restore_video(
         write_picture(job.compare, compare_picture(before, after), overwrite=overwrite)
     outcome = _restored(job, start, clip.width, clip.height, choice, done.notes)
     return replace(outcome, frames=done.frames)
+
+
+def _stays(job: Job, choice: Choice) -> bool:
+    """Whether the file can be copied: encoded anew, a JPEG or a video would lose a little."""
+    return not choice.restorers and job.target.suffix.lower() == job.source.suffix.lower()
+
+
+def _copy(job: Job, overwrite: bool) -> None:
+    with atomic_path(job.target, overwrite=overwrite) as temporary:
+        shutil.copyfile(job.source, temporary)
 
 
 def _refuse_taken(job: Job, overwrite: bool) -> None:
