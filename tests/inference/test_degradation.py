@@ -79,6 +79,15 @@ def test_a_model_does_not_follow_itself_and_no_more_than_two_follow(first, monke
     assert found.tasks == (first, *others[:2])
 
 
+@pytest.mark.parametrize(("left", "found"), [(0.05, ("denoise",)), (0.3, ())])
+def test_where_something_is_certain_the_likeliest_model_is_taken(left, found, monkeypatch):
+    """No model is sure by itself, as with noise in haze."""
+    promised = {"none": left, "derain": 0.1, "deblur": 0.1, "dehaze": 0.3, "denoise": 0.45}
+    monkeypatch.setattr("irkd.inference.degradation._promised", lambda *_: promised)
+    photograph = PHOTOGRAPHS["astronaut"]()
+    assert degradation_of(photograph, lambda _, square: to_float(square)).tasks == found
+
+
 def test_depth_and_kind_of_the_pixels_do_not_matter(choose):
     picture = damaged("astronaut", "denoise")
     deep = picture.astype(np.uint16) * 257
