@@ -22,7 +22,7 @@ from irkd.models.weights import read_metadata
 from irkd.profiling.macs import count_macs
 
 SHIPPED = sorted((Path(irkd.__file__).parent / "shipped").glob("*.safetensors"))
-MEASURED = ("deblur", "dehaze", "denoise", "derain")
+MEASURED = ("deblur", "dehaze", "denoise", "denoise-fast", "derain")
 JUDGE = Path(irkd.__file__).parent / "inference" / "judge.safetensors"
 
 
@@ -68,7 +68,7 @@ def test_a_good_photograph_stays_good(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "worst"),
-    [("deblur", 42), ("dehaze", 58), ("denoise", 37), ("derain", 40)],
+    [("deblur", 42), ("dehaze", 58), ("denoise", 37), ("denoise-fast", 42), ("derain", 40)],
 )
 def test_no_whole_photograph_is_harmed_badly(name: str, worst: float) -> None:
     """A bright pole or fork anywhere can be taken for a streak; parts of photographs hide that."""

@@ -206,7 +206,7 @@ def test_demonstrations_are_no_specialists(identity_model, monkeypatch):
 @pytest.mark.parametrize("words", [{}, {"task": "auto"}, {"task": "general"}, {"model": "general"}])
 def test_general_is_what_is_done_when_nothing_is_said(words):
     image = damaged("coffee", "denoise")
-    choice = open_chooser(words.pop("model", None), **words).choose(image)
+    choice = open_chooser(**({"model": None} | words)).choose(image)
     assert choice.models == ("denoise",)
 
 
@@ -299,7 +299,7 @@ def test_who_is_sure_of_haze_is_not_asked(tmp_path):
     np.testing.assert_array_equal(irkd.restore(hazy, task="dehaze", sure=True), after)
     for words in ({}, {"task": "general"}, {"model": "denoise"}, {"task": "derain"}):
         with pytest.raises(IrkdError, match="sure"):
-            open_chooser(words.pop("model", None), sure=True, **words)
+            open_chooser(**({"model": None} | words), sure=True)
 
 
 def test_where_no_haze_is_found_no_network_is_run():
