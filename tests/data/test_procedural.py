@@ -142,7 +142,7 @@ def _power_slope(grey):
 def test_a_style_is_a_set_of_its_own():
     plain, _ = procedural_image(0, 0, 64)
     images = [plain]
-    for style in ("detailed", "textured", "built", "lit", "sunlit", "woven"):
+    for style in ("detailed", "textured", "built", "lit", "sunlit", "woven", "toned"):
         image, depth = procedural_image(0, 0, 64, style)
         again, _ = procedural_image(0, 0, 64, style)
         np.testing.assert_array_equal(image, again)
@@ -247,3 +247,24 @@ def test_detailed_images_have_photographs_share_of_fine_texture():
     assert 0.2 < flat < 0.45
     assert plain_texture < texture
     assert plain_flat > flat
+
+
+def test_tones_are_as_strong_in_colour_and_as_soft_as_those_of_photographs():
+    """Where procedural images were greyer and harder, a network took photographs for hazy.
+
+    Medians over the central 192 x 192 pixels of BSDS500's 200 training images: the mean saturation
+    0.36, the mean deviation in 9 x 9 pixels 0.075, in 25 x 25 0.108; over 120 sunlit images 0.25,
+    0.087 and 0.134.
+    """
+    saturation, near, far = [], [], []
+    for index in range(40):
+        image = procedural_image(3, index, 192, "toned")[0].astype(np.float32) / 255
+        most, least = image.max(2), image.min(2)
+        saturation.append(((most - least) / (most + 1e-3)).mean())
+        grey = image.mean(2)
+        for side, found in ((9, near), (25, far)):
+            variance = cv2.blur(grey**2, (side, side)) - cv2.blur(grey, (side, side)) ** 2
+            found.append(np.sqrt(np.clip(variance, 0, None)).mean())
+    assert np.median(saturation) == pytest.approx(0.36, abs=0.06)
+    assert np.median(near) == pytest.approx(0.075, abs=0.01)
+    assert np.median(far) == pytest.approx(0.108, abs=0.015)

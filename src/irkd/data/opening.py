@@ -29,9 +29,9 @@ def open_pairs(
 
     Args:
         data: a folder, or one of the built-in sets: "procedural", "scenes", "surfaces",
-            "streets", "daylight", "sunlight", "fabrics" and "varied" (made by irkd, all but the
-            first richer and slower to make), and "photographs" (those inside scikit-image, for
-            testing only).
+            "streets", "daylight", "sunlight", "fabrics", "tones" and "varied" (made by irkd, all
+            but the first richer and slower to make), and "photographs" (those inside
+            scikit-image, for testing only).
         task: what to restore; the built-in sets and folders of clean images are degraded for it.
         split: "train" or "test"; the two never share a procedural image.
         layout: how the folder is arranged, a name in `layouts.layouts()`, or "auto" to find out.

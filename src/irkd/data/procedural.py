@@ -8,12 +8,13 @@ arXiv 2504.10201). Different from both: the shapes are drawn into one label map,
 textures and depth are looked up from it, so that no photograph is needed and an image takes tens
 of milliseconds.
 
-In six styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
+In eight styles: `plain`, quick and simple; `detailed`, with smaller shapes, more and richer
 textures, and what a lens and a developer do, measured to be closer to photographs (docs/data.md);
 `textured`, in which surfaces also have a relief as fine as the pixels, as grass, fur, snow and
 water have; `built`, detailed and with what people build, long and straight, some in pale light;
-`lit`, built and every other one with shadows; `woven`, textured and with fine regular patterns,
-points of light, and colours as sharp as shapes.
+`lit`, built and every other one with shadows, and `sunlit`, of which none is pale; `woven`,
+textured and with fine regular patterns, points of light, and colours as sharp as shapes; `toned`,
+sunlit, with colours and contrasts as photographs have them.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from irkd.data.seeds import (
     STREETS,
     SUNLIGHT,
     SURFACES,
+    TONES,
     generator,
     log_uniform,
 )
@@ -42,10 +44,11 @@ from irkd.data.shadows import draw_shadows
 from irkd.data.srgb import encode_srgb
 from irkd.data.structures import Bars, draw_bars, outlines
 from irkd.data.textures import detailed_texture, plain_texture, relief
+from irkd.data.tones import LUMA, toned
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
-Style = Literal["plain", "detailed", "textured", "built", "lit", "sunlit", "woven"]
+Style = Literal["plain", "detailed", "textured", "built", "lit", "sunlit", "woven", "toned"]
 _STREAMS: dict[Style, int] = {
     "plain": PROCEDURAL,
     "detailed": SCENES,
@@ -54,6 +57,7 @@ _STREAMS: dict[Style, int] = {
     "lit": DAYLIGHT,
     "sunlit": SUNLIGHT,
     "woven": FABRICS,
+    "toned": TONES,
 }
 
 # Shapes are drawn at twice the resolution, then averaged in linear light.
@@ -70,8 +74,9 @@ _TEXTURE: dict[Style, tuple[float, float]] = {
     "lit": (2.5, 0.7),
     "sunlit": (2.5, 0.7),
     "woven": (2.5, 0.5),
+    "toned": (2.5, 0.5),
 }
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_SHADED = ("lit", "sunlit", "toned")
 
 
 def procedural_image(
@@ -83,7 +88,7 @@ def procedural_image(
         seed, index: non-negative; the image is a pure function of both, of `size` and `style`.
         size: side in pixels, or (height, width).
         style: "plain", or the slower and richer "detailed", "textured", "built",
-            "lit", "sunlit" and "woven".
+            "lit", "sunlit", "woven" and "toned".
 
     Returns:
         The image, H x W x 3 RGB uint8 (sRGB), and its depth, H x W float32 from 0 (nearest) to
@@ -95,16 +100,16 @@ def procedural_image(
     scene = _Scene.draw_parameters(rng, style)
     canvas = (height * OVERSAMPLING, width * OVERSAMPLING)
     leaves = _place_leaves(rng, scene, canvas)
-    if style in ("built", "lit", "sunlit") or (style == "woven" and rng.random() < 0.5):
+    if style in ("built", *_SHADED) or (style == "woven" and rng.random() < 0.5):
         leaves = _with_bars(leaves, draw_bars(rng, height, width))
     labels = _rasterise(rng, scene, leaves, canvas)
     linear = _paint(rng, scene, leaves, labels)
     depth = _shrink(leaves.depth[labels])
     linear = _light(rng, _shrink(linear))
-    if style in ("lit", "sunlit") and rng.random() < 0.5:
+    if style in _SHADED and rng.random() < 0.5:
         linear = linear * draw_shadows(rng, depth)
     seen, count = labels[::OVERSAMPLING, ::OVERSAMPLING], len(leaves.radius)
-    if style in ("textured", "woven"):
+    if style in ("textured", "woven", "toned"):
         linear = linear * relief(rng, seen, count)
     if style == "woven":
         linear = linear * draw_fabric(rng, seen, count)
@@ -114,6 +119,8 @@ def procedural_image(
     srgb = encode_srgb(np.clip(linear, 0, 1))
     if style in ("built", "lit"):
         srgb = _pale(rng, srgb)
+    if style == "toned":
+        srgb = toned(rng, srgb)
     if style != "plain":
         srgb = np.clip(_developed(rng, srgb, style), 0, 1)
     return np.rint(srgb * 255).astype(np.uint8), depth
@@ -387,7 +394,7 @@ def _developed(rng: np.random.Generator, srgb: Floats, style: Style) -> Floats:
         srgb = srgb + np.float32(rng.uniform(0.3, 2.5) / 255) * grain[..., None]
     # Where an image is shown smaller than it was taken, its colours are as fine as its shapes.
     if rng.random() < (0.45 if style == "woven" else 0.85):
-        grey = srgb @ _LUMA
+        grey = srgb @ LUMA
         colour = cv2.GaussianBlur(srgb - grey[..., None], (0, 0), float(rng.uniform(0.8, 2.2)))
         # Blurring is linear: the differences from grey stay without any grey.
         srgb = grey[..., None] + colour

@@ -17,6 +17,7 @@ STREETS = 9
 DAYLIGHT = 10
 SUNLIGHT = 11
 FABRICS = 12
+TONES = 13
 
 
 def generator(stream: int, *numbers: int) -> np.random.Generator:

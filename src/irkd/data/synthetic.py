@@ -29,6 +29,7 @@ STYLES: dict[str, tuple[Style, ...]] = {
     "daylight": ("lit",),
     "sunlight": ("sunlit",),
     "fabrics": ("woven",),
+    "tones": ("toned",),
     "varied": ("sunlit", "woven", "lit"),
 }
 

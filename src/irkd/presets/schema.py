@@ -30,8 +30,9 @@ class DataSection(Section):
         description="a folder, or one of the built-in sets `procedural`, `scenes` (richer, and"
         " slower to make), `surfaces` (with finer texture yet), `streets` (with long straight"
         " things and pale light), `daylight` (with shadows as well), `sunlight` (with shadows,"
-        " without pale light), `fabrics` (`surfaces` with fine regular patterns and colours) and"
-        " `varied` (`sunlight`, `fabrics` and `daylight` in turns)",
+        " without pale light), `fabrics` (`surfaces` with fine regular patterns and colours),"
+        " `tones` (`sunlight` in the colours and contrasts of photographs) and `varied`"
+        " (`sunlight`, `fabrics` and `daylight` in turns)",
     )
     validation: str = Field(
         "auto",
