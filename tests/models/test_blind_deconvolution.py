@@ -13,6 +13,7 @@ from irkd.models.blind_deconvolution import (
     centre_of_mass,
     deconvolve,
     estimate_kernel,
+    extent,
     misfit,
     tapered,
     trust,
@@ -183,3 +184,23 @@ def test_a_smear_is_not_trusted() -> None:
     light = blurred(photograph(0), smear).mean(1)
     assert float(misfit(smear, light)) < 0.3
     assert float(trust(smear, light)) == 0
+
+
+def test_a_little_softness_is_not_taken_for_motion() -> None:
+    """A portrait's was: its kernel spread by 0.9 pixels to all sides."""
+    place = torch.arange(13.0) - 6
+    across = torch.exp(-(place**2) / (2 * 0.9**2))
+    soft = across[:, None] * across
+    kernel = (soft / soft.sum())[None]
+    light = blurred(photograph(0), kernel).mean(1)
+    assert float(misfit(kernel, light)) < 0.3
+    assert float(extent(kernel)) == pytest.approx(0.9, abs=0.01)
+    assert float(trust(kernel, light)) == 0
+
+
+def test_extent_is_the_largest_deviation_in_any_direction() -> None:
+    kernels = torch.zeros(2, 13, 13)
+    kernels[0, 6, 3:10] = 1 / 7
+    steps = torch.arange(3, 10)
+    kernels[1, steps, steps] = 1 / 7
+    assert extent(kernels).tolist() == pytest.approx([2.0, 2 * 2**0.5])

@@ -29,6 +29,7 @@ _KERNEL_FLOOR = 0.1  # of its largest value: less is noise
 # Where trust in a kernel begins to fall, and where nothing is left of it.
 _POINT = 0.14, 0.2  # sum of its squares: a sharp image's estimates have more
 _SMEAR = 0.0125, 0.0105  # the same sum: a camera's path does not fill so many pixels
+_SHORT = 1.1, 0.95  # of `extent`, in pixels: no motion, but a little softness
 _MISFIT = 0.35, 0.45  # of `misfit`
 _MISFIT_NOISE = 3e-2
 
@@ -149,15 +150,29 @@ def centre_of_mass(kernel: Tensor) -> tuple[Tensor, Tensor]:
     return (kernel.sum(2) * place).sum(1), (kernel.sum(1) * place).sum(1)
 
 
+def extent(kernel: Tensor) -> Tensor:
+    """The largest deviation, B, in pixels, that B x side x side have in any direction."""
+    rows, columns = centre_of_mass(kernel)
+    side = kernel.shape[-1]
+    place = torch.arange(side, device=kernel.device, dtype=kernel.dtype) - side // 2
+    down, across = (place - rows[:, None]), (place - columns[:, None])
+    height = (kernel.sum(2) * down.square()).sum(1)
+    width = (kernel.sum(1) * across.square()).sum(1)
+    both = torch.einsum("bij,bi,bj->b", kernel, down, across)
+    spread = ((height - width).square() / 4 + both.square()).sqrt()
+    return ((height + width) / 2 + spread).clamp(min=0).sqrt()
+
+
 def trust(kernel: Tensor, linear: Tensor) -> Tensor:
     """How far to trust B x side x side as what blurred B x H x W, 0 to 1 each.
 
-    Not where it is near a point, as estimates for sharp images are: nothing is to be undone. Not
-    where it is spread over more than a path, as where no estimate was found. And not where the
-    image has much that such a blur would have left nothing of.
+    Not where it is near a point or short, as estimates for sharp images are: nothing is to be
+    undone. Not where it is spread over more than a path, as where no estimate was found. And not
+    where the image has much that such a blur would have left nothing of.
     """
     density = kernel.square().sum((1, 2))
     path = _falling(density, *_POINT) * _falling(density, *_SMEAR)
+    path = path * _falling(extent(kernel), *_SHORT)
     return path * _falling(misfit(kernel, linear), *_MISFIT)
 
 
