@@ -17,7 +17,8 @@ from irkd.data.seeds import log_uniform
 Floats = NDArray[Any]  # float32
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_GREYISH = 0.05  # of images, almost without colour
+# Shares of images: almost without colour; without black, as through glass or a little air.
+_GREYISH, _LIFTED = 0.05, 0.45
 
 
 def toned(rng: np.random.Generator, srgb: Floats) -> Floats:
@@ -26,12 +27,15 @@ def toned(rng: np.random.Generator, srgb: Floats) -> Floats:
     tint = np.exp(rng.normal((0.06, 0.0, -0.08), (0.08, 0.03, 0.1))).astype(np.float32)
     srgb = srgb * tint
     grey = srgb @ LUMA
-    chroma = np.float32(np.exp(rng.normal(0.25, 0.25)))
+    chroma = np.float32(np.exp(rng.normal(0.3, 0.25)))
     if rng.random() < _GREYISH:
         chroma = np.float32(rng.uniform(0, 0.4))
     near = cv2.GaussianBlur(grey, (0, 0), log_uniform(rng, 1.0, 2.0))
     far = cv2.GaussianBlur(grey, (0, 0), log_uniform(rng, 10, 30))
-    middle, fine = np.exp(rng.normal((-0.2, 0.15), 0.12)).astype(np.float32)
+    middle, fine = np.exp(rng.normal((-0.15, 0.15), 0.12)).astype(np.float32)
     contrast = far + middle * (near - far) + fine * (grey - near)
     changed: Floats = contrast[..., None] + chroma * (srgb - grey[..., None])
+    if rng.random() < _LIFTED:
+        black = np.float32(rng.uniform(0.02, 0.15))
+        changed = black + (1 - black) * changed
     return np.clip(changed, 0, 1)
