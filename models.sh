@@ -175,7 +175,10 @@ for name in "$@"; do
             after dehaze-eighth dehaze-ninth 0.12 42 8000 701 --set student.arch=dehazeunet \
                 --set student.gated=true $daylight=0.005 --set data.train=varied \
                 --set data.count=1000 --set data.saved=0.25
-            gentler dehaze-ninth 0.85 dehaze
+            after dehaze-ninth dehaze-tenth 0.12 42 7000 771 --set student.arch=dehazeunet \
+                --set student.gated=true $daylight=0.005 --set data.train=tones \
+                --set data.count=1000 --set data.saved=0.25
+            gentler dehaze-tenth 0.85 dehaze
             ;;
         deblur)
             # After derain, of which it learns to leave good images alone.
@@ -212,9 +215,11 @@ for name in "$@"; do
                 --set specialists="{undamaged: $runs/derain-teacher}" \
                 --set data.mixture="$noisy" --set data.count=300 --set training.average=0.99 \
                 --set training.matrix_lr=0.004
-            after deblur-fifth deblur 0.3 40 4000 742 --set student.arch=$arch $daylight=0.005 \
-                --set data.train=varied --set data.mixture="$noisy" --set data.count=600 \
-                --set data.saved=0.2
+            varied="--set student.arch=$arch $daylight=0.005 --set data.train=varied"
+            after deblur-fifth deblur-sixth 0.3 40 4000 742 $varied --set data.saved=0.2 \
+                --set data.mixture="$noisy" --set data.count=600
+            after deblur-sixth deblur 0.3 41 7000 762 $varied --set data.saved=0.3 \
+                --set data.mixture="$noisy" --set data.count=800
             arch=resunet
             ;;
         denoise-fast)

@@ -40,8 +40,9 @@ Floats = NDArray[Any]
 
 SEED = 901
 STYLES = ("sunlight", "daylight", "surfaces", "scenes", "streets")
-# From images out of focus and fabrics it learned amounts that were less right on photographs.
-FURTHER_STYLES = (*STYLES, "fabrics")
+# From images out of focus and fabrics it learned amounts that were less right on photographs, from
+# tones ones that were as right.
+FURTHER_STYLES = ("tones", *STYLES, "fabrics")
 SOFT = 0.1  # of these are out of focus
 SIDE = 384  # of the procedural images
 SIDES = (160, 192, 224, 256)  # of what is judged, and tried: no larger than what irkd tries
@@ -289,7 +290,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/shipped/judge"))
     parser.add_argument("--images", type=int, default=150, help="procedural ones of each style")
     parser.add_argument("--steps", type=int, default=4800, help=f"of {BATCH} crops")
-    parser.add_argument("--examples", type=int, default=2800, help="that all models restore")
+    parser.add_argument("--examples", type=int, default=1400, help="that all models restore")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

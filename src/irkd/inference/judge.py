@@ -31,6 +31,8 @@ MEASURES = (
     "darkest spots",
     "darkest twentieth",
     "darkest quarter",
+    "brightness of the air",
+    "colour of the air",
     "deviation of noise",
     "likeness of noise",
     "blocks of JPEG",
@@ -86,7 +88,7 @@ class Judge(nn.Module):
 
     def promises(self, told: Tensor) -> Tensor:
         """How likely each of ANSWERS is to come nearest to the undamaged image, B x 5; `told`: the
-        amounts, MEASURES, and CHANGES by every model, B x 24; or without the changes, B x 12. NaN
+        amounts, MEASURES, and CHANGES by every model, B x 26; or without the changes, B x 14. NaN
         stands for what is not known."""
         mean, scale = self.get_buffer("told_mean"), self.get_buffer("told_scale")
         told = F.pad(told, (0, len(mean) - told.shape[1]), value=torch.nan)

@@ -29,13 +29,16 @@ def measures_of(image: Pixels) -> list[float]:
     small = to_float(shrink_to(as_colour(image), max(_OVERVIEW_SIDE, across)))
     height, width = (side // dark_channel.BLOCK * dark_channel.BLOCK for side in small.shape[:2])
     whole = torch.from_numpy(np.ascontiguousarray(small[:height, :width])).permute(2, 0, 1)[None]
-    dark = dark_channel.shadows(dark_channel.dark_channel(whole))
+    channel = dark_channel.dark_channel(whole)
+    dark, air = dark_channel.shadows(channel), dark_channel.air_light(whole, channel)
     deviation, likeness = noise(centre)
     return [
         edge_sharpness(light),
         float(np.sqrt(darkest_spots(image))),
         float(dark.twentieth.sqrt()),
         float(dark.quarter.sqrt()),
+        float(air.mean()),
+        float((air.amax() - air.amin()) / air.amax().clamp(min=0.1)),
         float(np.log(deviation + 0.1)),
         likeness,
         blocks_of_jpeg(light),
