@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from irkd.data.opening import open_pairs
+from irkd.models import deconvunet
+from irkd.models.base import create_network
 from irkd.models.blind_deconvolution import (
     centre_of_mass,
     deconvolve,
@@ -196,6 +198,24 @@ def test_a_little_softness_is_not_taken_for_motion() -> None:
     assert float(misfit(kernel, light)) < 0.3
     assert float(extent(kernel)) == pytest.approx(0.9, abs=0.01)
     assert float(trust(kernel, light)) == 0
+
+
+@pytest.mark.parametrize("sharp", [13, 33])
+def test_where_one_kernel_is_a_point_none_is_trusted(
+    sharp: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photograph saved as JPEG 85 had a path 2.3 pixels wide, and a point."""
+    network = create_network("deconvunet", widths=[8, 8], blocks=[1, 1])
+    images = blurred(photograph(0), shake("line"))
+    assert all(float(each.trust) > 0.9 for each in network.estimate(images))
+    point = torch.zeros(1, sharp, sharp)
+    point[:, sharp // 2, sharp // 2] = 1
+    monkeypatch.setattr(
+        deconvunet,
+        "estimate_kernel",
+        lambda light, side: point if side == sharp else estimate_kernel(light, side),
+    )
+    assert all(float(each.trust) == 0 for each in network.estimate(images))
 
 
 def test_extent_is_the_largest_deviation_in_any_direction() -> None:

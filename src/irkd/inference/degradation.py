@@ -42,7 +42,7 @@ _LEFT_ALONE = 0.08
 # images of BSDS500) 14 would be given another model after trying all, 12 of them in haze and rain.
 _SURE_UNTRIED = dict.fromkeys(_SURE, 0.8)
 # How sure of one that follows another: what a model leaves of a single damage is not to be mended.
-_SURE_TO_FOLLOW = {"derain": 0.6, "dehaze": 0.8, "denoise": 0.75}
+_SURE_TO_FOLLOW = {"derain": 0.6, "dehaze": 0.8, "denoise": 0.7}
 # What one promises before any is tried, so that trying may end in its following: of 208 such crops
 # with less none would be followed.
 _MAY_FOLLOW = 0.25

@@ -166,14 +166,18 @@ def extent(kernel: Tensor) -> Tensor:
 def trust(kernel: Tensor, linear: Tensor) -> Tensor:
     """How far to trust B x side x side as what blurred B x H x W, 0 to 1 each.
 
-    Not where it is near a point or short, as estimates for sharp images are: nothing is to be
-    undone. Not where it is spread over more than a path, as where no estimate was found. And not
-    where the image has much that such a blur would have left nothing of.
+    Not where nothing `moved`. Not where it is spread over more than a path, as where no estimate
+    was found. And not where the image has much that such a blur would have left nothing of.
     """
-    density = kernel.square().sum((1, 2))
-    path = _falling(density, *_POINT) * _falling(density, *_SMEAR)
-    path = path * _falling(extent(kernel), *_SHORT)
+    path = moved(kernel) * _falling(kernel.square().sum((1, 2)), *_SMEAR)
     return path * _falling(misfit(kernel, linear), *_MISFIT)
+
+
+def moved(kernel: Tensor) -> Tensor:
+    """How far B x side x side are motions, 0 to 1 each: not where near a point, or short, as
+    estimates for sharp images are. There nothing is to be undone."""
+    point = _falling(kernel.square().sum((1, 2)), *_POINT)
+    return point * _falling(extent(kernel), *_SHORT)
 
 
 def _falling(value: Tensor, begin: float, end: float) -> Tensor:

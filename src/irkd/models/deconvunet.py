@@ -21,7 +21,7 @@ from torch import Tensor
 
 from irkd.models.apply import from_range, to_range
 from irkd.models.base import Family
-from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, trust
+from irkd.models.blind_deconvolution import deconvolve, estimate_kernel, moved, trust
 from irkd.models.resunet import ResUNet, ResUNetSpec, grow_beside, read_beside, shrink_resunet
 from irkd.models.srgb import decode_srgb, encode_srgb
 
@@ -76,17 +76,16 @@ class DeconvUNet(ResUNet):
     def estimate(self, images: Tensor) -> list[Estimate]:
         """What blurred B x img_channel x H x W, one for each of the spec's kernels.
 
-        None is trusted more than one before it: where the small kernel is a point, nothing moved,
-        whatever a larger one takes for motion (a glow at dusk).
+        None is trusted more than one before it, nor where another is a point: there nothing moved,
+        whatever one of them takes for motion (a large one a glow at dusk).
         """
         with _without_autocast(images):
             light = self._linear(images).mean(1)
+            kernels = [estimate_kernel(light, side) for side in self.spec.kernels]
+            sure = torch.stack([moved(kernel) for kernel in kernels]).amin(0)
             found: list[Estimate] = []
-            for side in self.spec.kernels:
-                kernel = estimate_kernel(light, side)
-                sure = trust(kernel, light)
-                if found:
-                    sure = torch.minimum(sure, found[-1].trust)
+            for kernel in kernels:
+                sure = torch.minimum(sure, trust(kernel, light))
                 found.append(Estimate(kernel, sure))
             return found
 
