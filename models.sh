@@ -238,7 +238,7 @@ for name in "$@"; do
             noises='denoise: 3, denoise-mosaic: 1.2, denoise-speckle: 0.5, denoise-grain: 0.4'
             taught denoise denoise-fast-third denoise-fast-fourth 0.12 44 10000 753 \
                 $fabrics=0.005 --set data.mixture="{$noises}" --set data.saved=0.35
-            # Still worse on some photographs saved as JPEG.
+            # More photographs saved as JPEG, of which it made some worse.
             taught denoise denoise-fast-fourth denoise-fast-fifth 0.15 44 8000 781 \
                 $fabrics=0.005 --set data.mixture="{$noises}" --set data.saved=0.5
             taught denoise denoise-fast-fifth denoise-fast 0.15 44 5000 782 $fabrics=0.005 \
