@@ -189,7 +189,7 @@ def test_a_smear_is_not_trusted() -> None:
 
 
 def test_a_little_softness_is_not_taken_for_motion() -> None:
-    """A portrait's was: its kernel spread by 0.9 pixels to all sides."""
+    """A portrait's was: its kernel spread by no more than 0.9 pixels to any side."""
     place = torch.arange(13.0) - 6
     across = torch.exp(-(place**2) / (2 * 0.9**2))
     soft = across[:, None] * across

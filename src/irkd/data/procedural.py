@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from irkd.data.development import developed, pale, toned
 from irkd.data.fabrics import draw_fabric
 from irkd.data.lights import draw_lights
 from irkd.data.seeds import (
@@ -44,7 +45,6 @@ from irkd.data.shadows import draw_shadows
 from irkd.data.srgb import encode_srgb
 from irkd.data.structures import Bars, draw_bars, outlines
 from irkd.data.textures import detailed_texture, plain_texture, relief
-from irkd.data.tones import LUMA, toned
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]  # float32
@@ -118,11 +118,12 @@ def procedural_image(
     linear = _depth_of_field(rng, scene, linear, depth)
     srgb = encode_srgb(np.clip(linear, 0, 1))
     if style in ("built", "lit"):
-        srgb = _pale(rng, srgb)
+        srgb = pale(rng, srgb)
     if style == "toned":
         srgb = toned(rng, srgb)
     if style != "plain":
-        srgb = np.clip(_developed(rng, srgb, style), 0, 1)
+        sharp, fine_colours = style in ("textured", "woven"), style == "woven"
+        srgb = developed(rng, srgb, sharp=sharp, fine_colours=fine_colours)
     return np.rint(srgb * 255).astype(np.uint8), depth
 
 
@@ -363,39 +364,3 @@ def _depth_of_field(
     weight: Floats = np.clip(np.abs(depth - focus) * 3 - 0.3, 0, 1).astype(np.float32)
     weight = cv2.GaussianBlur(weight, (0, 0), scene.blur)[..., None]
     return linear + weight * (soft - linear)
-
-
-def _pale(rng: np.random.Generator, srgb: Floats) -> Floats:
-    """A fifth of images with less contrast, black most of all: faded or in flat light, not haze."""
-    if rng.random() >= 0.2:
-        return srgb
-    black, white = rng.uniform(0, 0.35), rng.uniform(0.8, 1.0)
-    colour = 1 + rng.normal(0, 0.06, 3)
-    faded: Floats = (black * colour).astype(np.float32) + np.float32(white - black) * srgb
-    return np.clip(faded, 0, 1)
-
-
-def _developed(rng: np.random.Generator, srgb: Floats, style: Style) -> Floats:
-    """What a lens and a developer leave: soft or sharpened, at times with a little grain.
-
-    Fine detail of photographs has hardly any colour: a sensor sees one colour a pixel, JPEG halves
-    the resolution of colours. Where scenes had more, denoisers took real texture for noise.
-    """
-    sharp = style in ("textured", "woven")
-    if rng.random() < (0.4 if sharp else 0.6):
-        srgb = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.3, 0.7 if sharp else 0.9)))
-    if rng.random() < (0.6 if sharp else 0.35):
-        soft = cv2.GaussianBlur(srgb, (0, 0), float(rng.uniform(0.6, 1.5)))
-        srgb = srgb + np.float32(rng.uniform(0.1, 0.5)) * (srgb - soft)
-    if rng.random() < 0.45:
-        grain: Floats = rng.standard_normal(srgb.shape[:2], np.float32)
-        if rng.random() < 0.5:
-            grain = 2 * cv2.GaussianBlur(grain, (0, 0), 0.6)
-        srgb = srgb + np.float32(rng.uniform(0.3, 2.5) / 255) * grain[..., None]
-    # Where an image is shown smaller than it was taken, its colours are as fine as its shapes.
-    if rng.random() < (0.45 if style == "woven" else 0.85):
-        grey = srgb @ LUMA
-        colour = cv2.GaussianBlur(srgb - grey[..., None], (0, 0), float(rng.uniform(0.8, 2.2)))
-        # Blurring is linear: the differences from grey stay without any grey.
-        srgb = grey[..., None] + colour
-    return srgb
