@@ -1,9 +1,9 @@
-"""python -m bench.judge OUT [--work DIR] [--images N] [--steps N] [--examples N]
+"""python -m bench.judge OUT [--work DIR] [--images N] [--thousands N] [--steps N] [--examples N]
 
-Makes the network by which `irkd restore` chooses a model (`irkd.inference.judge`), in three parts,
-the first two of which go on where they were stopped: it learns how much of each damage procedural
-images have; the models that ship restore other such images; and from what each of them gained it
-learns which to choose. No photograph is used.
+Makes the networks by which `irkd restore` chooses a model (`irkd.inference.judge`), in four parts,
+the first three of which go on where they were stopped: one learns to see damage in procedural
+images, one haze from afar (`bench.overview`); the models that ship restore other such images; and
+from what each of them gained is learned which to choose. No photograph is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +24,32 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from bench.learning import Losses, learn, of_odds
+from bench.overview import learn_overview
 from irkd.data.degrade import DEGRADATIONS, plausible_depth
 from irkd.data.opening import open_pairs
 from irkd.files import atomic_path
 from irkd.inference.backends import load_network
 from irkd.inference.degradation import changes_of, tell, tried_part
-from irkd.inference.judge import ANSWERS, CHANGES, DAMAGES, MEASURES, MODELS, NONE, Judge
+from irkd.inference.judge import ANSWERS, CHANGES, MEASURES, MODELS, NONE, Judge
+from irkd.inference.overview import FACTS
 from irkd.inference.restorer import Restorer
+from irkd.inference.sight import DAMAGES, Sight
+from irkd.inference.sight import LARGEST as LARGEST_AMOUNT
 from irkd.metrics.full_reference import psnr
 
 Image = NDArray[np.uint8]
 Floats = NDArray[Any]
 
 SEED = 901
-STYLES = ("sunlight", "daylight", "surfaces", "scenes", "streets")
-# From images out of focus and fabrics it learned amounts that were less right on photographs, from
-# tones ones that were as right.
-FURTHER_STYLES = ("tones", *STYLES, "fabrics")
+STYLES = ("tones", "sunlight", "daylight", "surfaces", "scenes", "streets", "fabrics")
 SOFT = 0.1  # of these are out of focus
 SIDE = 384  # of the procedural images
 SIDES = (160, 192, 224, 256)  # of what is judged, and tried: no larger than what irkd tries
-BATCH = 16
-RATE = 3e-3
-EVERY = 200
+BATCH = 24
+# Levels of 255 below which damage hardly shows, and how much such an image counts.
+FAINT, COUNTS = 1.5, 0.2
 # Each damage, in the order in which an image meets them, by irkd's kinds and their shares.
 KINDS: dict[str, tuple[tuple[str, float], ...]] = {
     "blur": (("deblur", 0.55), ("deblur-mild", 0.45)),
@@ -58,8 +59,9 @@ KINDS: dict[str, tuple[tuple[str, float], ...]] = {
     "jpeg": (("jpeg", 1.0),),
 }
 # In decibels: what an equal image counts as; by how much models differ that are hardly alike; what
-# a wrong choice costs at most; and how much a model must gain, to be better than none.
-MOST, ALIKE, LARGEST, LEAD = 50.0, 0.5, 25.0, 0.15
+# a wrong choice costs at most; how much a model must gain, to be better than none; and by how
+# little an image changes that is left alone: a model that does so is no answer.
+MOST, ALIKE, LARGEST, LEAD, IDLE = 50.0, 0.5, 25.0, 0.15, 0.05
 
 
 @dataclass(frozen=True)
@@ -72,23 +74,22 @@ class Example:
 
 
 class Examples:
-    """Damaged crops of `images` procedural images of each style, of which the share `soft` is out
-    of focus; the same for the same words of a seed."""
+    """Damaged crops of `images` procedural images of each of STYLES, others with another seed; the
+    same for the same words of a seed."""
 
-    def __init__(self, images: int, styles: tuple[str, ...] = STYLES, soft: float = 0) -> None:
-        self._soft = soft
+    def __init__(self, images: int, seed: int) -> None:
         self._pool = [
             source.clean(index)
-            for style in styles
+            for style in STYLES
             for source in [
-                open_pairs(style, task="denoise", split="train", count=images, size=SIDE, seed=SEED)
+                open_pairs(style, task="denoise", split="train", count=images, size=SIDE, seed=seed)
             ]
             for index in range(images)
         ]
 
     def draw(self, rng: np.random.Generator, side: int) -> Example:
         image, depth = self._crop(rng, side)
-        image = _varied(image, rng, self._soft)
+        image = _varied(image, rng)
         clean = _rounded(image)
         levels = np.zeros(len(DAMAGES), np.float32)
         for place in np.flatnonzero(_wanted(rng)):
@@ -113,7 +114,7 @@ class Examples:
         return image[crop][:, ::turn].astype(np.float32) / 255, depth[crop][:, ::turn].copy()
 
 
-def _varied(image: Floats, rng: np.random.Generator, soft: float) -> Floats:
+def _varied(image: Floats, rng: np.random.Generator) -> Floats:
     """Colours, contrast and sharpness as they differ between cameras."""
     image = image[..., rng.permutation(3)]
     if rng.random() < 0.3:
@@ -125,7 +126,7 @@ def _varied(image: Floats, rng: np.random.Generator, soft: float) -> Floats:
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.65))
     image = np.clip(image, 0, 1)
-    if soft and rng.random() < soft:
+    if rng.random() < SOFT:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.2))
     return np.ascontiguousarray(image)
 
@@ -147,52 +148,55 @@ def _rounded(image: Floats) -> Image:
     return np.rint(image * 255).astype(np.uint8)
 
 
-def learn_amounts(examples: Callable[[], Examples], judge: Judge, steps: int, file: Path) -> None:
-    """Train `judge` to tell the amounts of damage; leaves it with averaged weights."""
-    average = AveragedModel(judge, avg_fn=_averaged)
-    optimizer = torch.optim.AdamW(judge.parameters(), RATE, weight_decay=1e-3)
-    done = 0
-    if file.exists():
-        state = torch.load(file, weights_only=True)
-        judge.load_state_dict(state["judge"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = state["step"]
-    pool = examples() if done < steps else None
-    losses: list[Tensor] = []
-    for step in range(done, steps):
-        assert pool is not None
-        rate = RATE * min(1, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rng = np.random.default_rng([SEED, 1, step])
+def learn_sight(judge: Judge, examples: Callable[[], Examples], steps: int, file: Path) -> None:
+    """Train what `judge` sees of each damage: the odds, and the amount, which is fitted later."""
+
+    def ready() -> Losses:
+        pool = examples()
+
+        def losses(rng: np.random.Generator) -> Tensor:
+            side = int(rng.choice(SIDES))
+            drawn = [pool.draw(rng, side) for _ in range(BATCH)]
+            seen = torch.stack([as_tensor(each.degraded) for each in drawn])
+            odds, amounts = judge.sight.of_hidden(judge.sight.hidden_of(seen))
+            levels = torch.from_numpy(np.stack([each.levels for each in drawn]))
+            there = levels > 0
+            counts = torch.where(there & (levels < FAINT), COUNTS, 1.0)
+            lost = counts * of_odds(odds, there)
+            short = F.mse_loss(amounts, (1 + levels).log2(), reduction="none")
+            # An octave of levels counts a tenth.
+            return torch.cat([lost.mean(0), 0.1 * short.mean(0)]) / len(DAMAGES)
+
+        return losses
+
+    names = [*DAMAGES, *(f"levels of {name}" for name in DAMAGES)]
+    learn(judge.sight, ready, names, steps=steps, seed=SEED, file=file)
+
+
+def fit_amounts(sight: Sight, pool: Examples, count: int) -> None:
+    """Fit the amounts that `sight` tells to those of the damage that is there, by least squares
+    over `count` batches: where it may be absent, learned means are too low."""
+    hidden, levels = [], []
+    for index in range(count):
+        rng = np.random.default_rng([SEED, 3, index])
         side = int(rng.choice(SIDES))
         drawn = [pool.draw(rng, side) for _ in range(BATCH)]
-        images = torch.stack([as_tensor(each.degraded) for each in drawn])
-        amounts = torch.from_numpy(np.log2(1 + np.stack([each.levels for each in drawn])))
-        loss = F.mse_loss(judge.amounts(images), amounts, reduction="none").mean(0)
-        optimizer.zero_grad()
-        loss.mean().backward()
-        nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.detach())
-        average.update_parameters(judge)
-        if (step + 1) % EVERY == 0 or step + 1 == steps:
-            shown = torch.stack(losses[-EVERY:]).mean(0).tolist()
-            pairs = zip(DAMAGES, shown, strict=True)
-            print(
-                f"step {step + 1}:", *(f"{name} {value:.3f}" for name, value in pairs), flush=True
-            )
-            state = {"step": step + 1, "judge": judge.state_dict()}
-            state |= {"average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            with atomic_path(file, overwrite=True) as path:
-                torch.save(state, path)
-    judge.load_state_dict(average.module.state_dict())
-
-
-def _averaged(mean: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
-    """A mean over all steps, from the 300th on one that forgets."""
-    return mean + (weight - mean) / min(int(count) + 1, 300)
+        with torch.inference_mode():
+            hidden.append(sight.hidden_of(torch.stack([as_tensor(x.degraded) for x in drawn])))
+        levels.append(torch.from_numpy(np.stack([each.levels for each in drawn])))
+    known, changed = torch.cat(hidden).double(), torch.cat(levels).double()
+    known = F.pad(known, (0, 1), value=1.0)
+    slight = 0.01 * torch.eye(known.shape[1], dtype=torch.float64)
+    for place in range(len(DAMAGES)):
+        there = changed[:, place] >= FAINT
+        if not there.any():
+            continue
+        given, wanted = known[there], (1 + changed[there, place]).log2() / LARGEST_AMOUNT
+        normal = given.T @ given + len(given) * slight
+        fitted = torch.linalg.solve(normal, given.T @ wanted).float()
+        with torch.no_grad():
+            sight.facts.weight[len(DAMAGES) + place] = fitted[:-1]
+            sight.facts.bias[len(DAMAGES) + place] = fitted[-1]
 
 
 def as_tensor(image: Image) -> Tensor:
@@ -244,13 +248,16 @@ def learn_choice(judge: Judge, found: list[tuple[Tensor, Floats]], steps: int = 
     torch.manual_seed(SEED)
     told = torch.stack([each for each, _ in found])
     gained = torch.from_numpy(np.stack([values for _, values in found])).float()
-    gained[:, ANSWERS.index(NONE)] += LEAD
+    none = ANSWERS.index(NONE)
+    gained[:, none] += LEAD
     short = (gained - gained.max(1, keepdim=True).values).clamp(min=-LARGEST)
-    wanted = (short / ALIKE).softmax(1)
+    idle = gained.abs() < IDLE
+    idle[:, none] = False
+    wanted = (short / ALIKE).masked_fill(idle, -math.inf).softmax(1)
     mean, scale = told.mean(0), told.std(0) + 1e-6
     known = ((told - mean) / scale).clamp(-4, 4)
-    counts = torch.tensor([len(DAMAGES), len(MEASURES), len(MODELS) * len(CHANGES)])
-    source = torch.arange(3).repeat_interleave(counts)
+    counts = [2 * len(DAMAGES), len(FACTS), len(MEASURES), len(MODELS) * len(CHANGES)]
+    source = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     members = 5
     width = judge.weighed.out_features // members
     parts = [
@@ -263,9 +270,9 @@ def learn_choice(judge: Judge, found: list[tuple[Tensor, Floats]], steps: int = 
             for group in optimizer.param_groups:
                 group["lr"] = 1e-2 * (1 - step / steps)
             batch = torch.randint(len(known), (256,))
-            given = known[batch] + 0.3 * torch.randn(256, known.shape[1])
+            given = known[batch] + 0.4 * torch.randn(256, known.shape[1])
             # Photographs are not quite what it learns from: it must rely on no source alone.
-            given = given * (torch.rand(256, 3) > 0.1).float()[:, source]
+            given = given * (torch.rand(256, len(counts)) > 0.1).float()[:, source]
             answer = part(given).log_softmax(1)
             loss = -(wanted[batch] * answer).sum(1) - 0.3 * (short[batch] * answer.exp()).sum(1)
             optimizer.zero_grad()
@@ -288,21 +295,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.judge", description=__doc__)
     parser.add_argument("out", metavar="OUT", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/shipped/judge"))
-    parser.add_argument("--images", type=int, default=150, help="procedural ones of each style")
-    parser.add_argument("--steps", type=int, default=4800, help=f"of {BATCH} crops")
+    parser.add_argument("--images", type=int, default=120, help="procedural ones of each style")
+    parser.add_argument("--thousands", type=float, default=10, help="of images seen from afar")
+    parser.add_argument("--steps", type=int, default=8000, help="of each of the first two")
     parser.add_argument("--examples", type=int, default=1400, help="that all models restore")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    work = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     judge = Judge()
-    amounts, found = arguments.work / "amounts.pt", arguments.work / "gains.pickle"
-    learn_amounts(partial(Examples, arguments.images), judge, arguments.steps, amounts)
-    judge.eval()
-    fewer = -(-arguments.images * 4 // 5)
-    further = partial(Examples, fewer, FURTHER_STYLES, SOFT)
-    learn_choice(judge, gains(further, judge, arguments.examples, found))
+    # Seen too often, images are known too well for what is learned of the answers.
+    others = partial(Examples, 3 * arguments.images, SEED + 1)
+    steps = arguments.steps
+    learn_sight(judge, others, steps, work / "sight.pt")
+    learn_overview(judge.overview, arguments.thousands, steps, work / "overview.pt")
+    examples = cache(partial(Examples, arguments.images, SEED))
+    fit_amounts(judge.sight, examples(), -(-steps // 40))
+    learn_choice(judge, gains(examples, judge, arguments.examples, work / "gains.pickle"))
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in judge.state_dict().items()

@@ -1,4 +1,4 @@
-"""The network that chooses models, made by the command that models.sh calls."""
+"""The networks that choose models, made by the command that models.sh calls."""
 
 import re
 import subprocess
@@ -11,14 +11,14 @@ from bench.judge import learn_choice
 from safetensors.torch import load_file
 
 from irkd.inference.degradation import changes_of, tell
-from irkd.inference.judge import ANSWERS, CHANGES, DAMAGES, MEASURES, MODELS, Judge
+from irkd.inference.judge import ANSWERS, CHANGES, MODELS, UNTRIED, Judge
 
 ROOT = Path(__file__).parents[1]
 
 
 def make(out: Path, work: Path, *, steps: int, examples: int) -> str:
     command = [sys.executable, "-m", "bench.judge", out, "--work", work, "--images", 1]
-    command += ["--steps", steps, "--examples", examples]
+    command += ["--thousands", 0.01, "--steps", steps, "--examples", examples]
     done = subprocess.run(
         list(map(str, command)), cwd=ROOT, check=True, capture_output=True, text=True
     )
@@ -54,7 +54,7 @@ def test_what_models_change_tells_which_to_take() -> None:
         changes = rng.uniform(0, 0.3, (len(MODELS), len(CHANGES)))
         if best:
             changes[best - 1] += 3
-        told = np.concatenate([rng.random(len(DAMAGES) + len(MEASURES)), changes.ravel()])
+        told = np.concatenate([rng.random(UNTRIED), changes.ravel()])
         gained = np.where(np.arange(len(ANSWERS)) == best, 5.0, -5.0)
         gained[0] = 0
         found.append((torch.tensor(told, dtype=torch.float32), gained))

@@ -45,7 +45,8 @@ def test_models_sh_makes_every_model_and_goes_on_where_it_was_stopped(tmp_path):
     irkd = f'{sys.executable} -m irkd "$@"'
     begin = f"case $1$2 in train--out|distill--out) exec {irkd} {short} ;; esac"
     command(commands / "irkd", f"{begin}\nexec {irkd}")
-    fewer = 'case $2 in bench.judge) set -- "$@" --images 1 --steps 1 --examples 2 ;; esac'
+    few = "--images 1 --thousands 0.01 --steps 1 --examples 2"
+    fewer = f'case $2 in bench.judge) set -- "$@" {few} ;; esac'
     command(commands / "python", f'{fewer}\nexec {sys.executable} "$@"')
     places = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 

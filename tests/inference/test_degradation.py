@@ -13,11 +13,12 @@ from irkd.cli.main import main
 from irkd.data.degrade import degrade
 from irkd.errors import IrkdError
 from irkd.inference.backends import load_network
-from irkd.inference.degradation import Degradation, amounts_of, degradation_of
-from irkd.inference.judge import DAMAGES, MODELS, trained_judge
+from irkd.inference.degradation import Degradation, degradation_of, seen_in
+from irkd.inference.judge import MODELS, trained_judge
 from irkd.inference.measures import blocks_of_jpeg
 from irkd.inference.picture import to_float
 from irkd.inference.restorer import Restorer
+from irkd.inference.sight import DAMAGES
 from irkd.inference.specialists import choose_model, open_chooser
 from irkd.metrics.full_reference import psnr
 
@@ -61,8 +62,8 @@ def test_one_model_follows_another_where_there_is_more_to_mend(name, choose):
     shares = []
     restored = choice.restore(noise_in_haze, shares.append)
     expected = noise_in_haze
-    for restorer in choice.restorers:
-        expected = np.clip(restorer(expected), 0, 1)
+    for restorer, sure in zip(choice.restorers, choice.sure, strict=True):
+        expected = np.clip(restorer(expected, sure=sure), 0, 1)
     np.testing.assert_allclose(np.clip(restored, 0, 1), expected, atol=1e-3)
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -74,7 +75,9 @@ def test_a_model_does_not_follow_itself_and_no_more_than_two_follow(first, monke
     promised = {"none": 0.0, "derain": 0.7, "deblur": 0.6, "dehaze": 0.95, "denoise": 0.93}
     promised[first] = 0.99
     monkeypatch.setattr("irkd.inference.degradation._promised", lambda *_: promised)
-    found = degradation_of(damaged("astronaut", "denoise"), lambda name, square: to_float(square))
+    found = degradation_of(
+        damaged("astronaut", "denoise"), lambda name, square, sure: to_float(square)
+    )
     others = [task for task in ("dehaze", "denoise", "derain") if task != first]
     assert found.tasks == (first, *others[:2])
 
@@ -85,7 +88,7 @@ def test_where_something_is_certain_the_likeliest_model_is_taken(left, found, mo
     promised = {"none": left, "derain": 0.1, "deblur": 0.1, "dehaze": 0.3, "denoise": 0.45}
     monkeypatch.setattr("irkd.inference.degradation._promised", lambda *_: promised)
     photograph = PHOTOGRAPHS["astronaut"]()
-    assert degradation_of(photograph, lambda _, square: to_float(square)).tasks == found
+    assert degradation_of(photograph, lambda name, square, sure: to_float(square)).tasks == found
 
 
 def test_depth_and_kind_of_the_pixels_do_not_matter(choose):
@@ -105,7 +108,7 @@ def test_depth_and_kind_of_the_pixels_do_not_matter(choose):
     ],
 )
 def test_what_tells_nothing_stays_as_it_is(image):
-    def never(name, square):
+    def never(name, square, sure):
         raise AssertionError("nothing is to be tried on it")
 
     assert degradation_of(image, never).tasks == ()
@@ -113,7 +116,7 @@ def test_what_tells_nothing_stays_as_it_is(image):
 
 
 def test_every_model_is_tried_on_the_middle_unless_one_is_plain_before():
-    def unchanged(name, square):
+    def unchanged(name, square, sure):
         tried.setdefault(name, square)  # again on what a model made of it
         return to_float(square)
 
@@ -135,7 +138,7 @@ def test_noise_is_measured_in_levels(sigma):
     grain = np.random.default_rng(3).normal(0, sigma, photograph.shape)
     noisy = np.clip(photograph + grain, 0, 255).round().astype(np.uint8)
     clean, told = (
-        dict(zip(DAMAGES, amounts_of(image, trained_judge()).tolist(), strict=False))
+        dict(zip(DAMAGES, seen_in(image, trained_judge())[len(DAMAGES) :].tolist(), strict=True))
         for image in (photograph, noisy)
     )
     assert 2 ** clean["noise"] - 1 < 1
@@ -168,10 +171,8 @@ def test_a_large_image_is_judged_all_over():
     grain = np.random.default_rng(3).normal(0, 25, photograph.shape)
     grain[:, :1200] = 0
     noisy = np.clip(photograph + grain, 0, 255).round().astype(np.uint8)
-    place = DAMAGES.index("noise")
-    before, after = (
-        float(amounts_of(image, trained_judge())[place]) for image in (photograph, noisy)
-    )
+    place = len(DAMAGES) + DAMAGES.index("noise")
+    before, after = (float(seen_in(image, trained_judge())[place]) for image in (photograph, noisy))
     assert after > before + 0.5
 
 

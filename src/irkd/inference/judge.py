@@ -1,4 +1,4 @@
-"""A small network that tells how much of each damage images show, and which model promises most.
+"""Small networks that tell how much of each damage images show, and which model promises most.
 
 Learned from procedural images with known damage (`bench/judge.py`); what it is told besides, and
 what is made of its answer, stands in `irkd.inference.degradation`.
@@ -6,7 +6,6 @@ what is made of its answer, stands in `irkd.inference.degradation`.
 
 from __future__ import annotations
 
-import itertools
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,16 +15,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from irkd.models.dark_channel import BLOCK, dark_channel, shadows
+from irkd.inference.overview import FACTS, Overview
+from irkd.inference.sight import DAMAGES, Sight
 
-# What is told of an image: how much each of these changed it.
-DAMAGES = ("blur", "haze", "rain", "noise", "jpeg")
 # The models that are promised from, and what is answered: one of them, or that none is needed.
 MODELS = ("derain", "deblur", "dehaze", "denoise")
 NONE = "none"
 ANSWERS = (NONE, *MODELS)
-# What `Judge.promises` takes beside the amounts of damage: measures of the image, and of what each
-# model changed when it was tried.
+# What `Judge.promises` takes beside what is seen: measures of the image, and of what each model
+# changed when it was tried.
 MEASURES = (
     "steepness of edges",
     "darkest spots",
@@ -38,58 +36,30 @@ MEASURES = (
     "blocks of JPEG",
 )
 CHANGES = ("rms", "brighter", "mean")
+# What is told before a model is tried.
+SEEN = 2 * len(DAMAGES) + len(FACTS)
+UNTRIED = SEEN + len(MEASURES)
 
-_WIDTHS = (16, 24, 28, 28, 24)
-_HIDDEN = 16
 _WEIGHED = 40
-_LEAST_VARIANCE = 1e-4
 
 
 class Judge(nn.Module):
-    """What `amounts` and `promises` answer; RGB images B x 3 x H x W in [0, 1]."""
+    """`sight` of squares of an image, `overview` of all of it, and what `promises` makes of both
+    and of more."""
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (12, *_WIDTHS)
-        layers = [
-            nn.Conv2d(*pair, 3, stride=2 if place else 1, padding=1)
-            for place, pair in enumerate(itertools.pairwise(widths))
-        ]
-        self.layers = nn.ModuleList(layers)
-        seen = 2 * sum(_WIDTHS) + 2
-        self.seen = nn.BatchNorm1d(seen, affine=False, momentum=0.01)
-        self.hidden = nn.Linear(seen, _HIDDEN)
-        self.levels = nn.Linear(_HIDDEN, len(DAMAGES))
-        told = len(DAMAGES) + len(MEASURES) + len(MODELS) * len(CHANGES)
+        self.sight, self.overview = Sight(), Overview()
+        told = UNTRIED + len(MODELS) * len(CHANGES)
         self.register_buffer("told_mean", torch.zeros(told))
         self.register_buffer("told_scale", torch.ones(told))
         self.weighed = nn.Linear(told, _WEIGHED)
         self.answer = nn.Linear(_WEIGHED, len(ANSWERS))
-        for layer in layers:
-            nn.init.kaiming_normal_(layer.weight, a=0.1)
-
-    def amounts(self, images: Tensor) -> Tensor:
-        """By how many levels of 255 (rms) each of DAMAGES changed the images: log2(1 + n), B x 5.
-
-        From means and deviations at every scale, and the darkest spots.
-        """
-        height, width = (side // BLOCK * BLOCK for side in images.shape[-2:])
-        images = images[..., :height, :width]
-        dark = shadows(dark_channel(images))
-        found = [dark.twentieth[:, None].sqrt(), dark.quarter[:, None].sqrt()]
-        features = F.pixel_unshuffle(images, 2) * 4 - 2
-        for layer in self.layers:
-            features = layer(features)
-            variance = features.var((2, 3)) + _LEAST_VARIANCE
-            found += [features.mean((2, 3)), variance.log()]
-            features = F.leaky_relu(features, 0.1)
-        seen = self.seen(torch.cat(found, 1)).clamp(-5, 5)
-        return self.levels(torch.tanh(self.hidden(seen)))
 
     def promises(self, told: Tensor) -> Tensor:
-        """How likely each of ANSWERS is to come nearest to the undamaged image, B x 5; `told`: the
-        amounts, MEASURES, and CHANGES by every model, B x 26; or without the changes, B x 14. NaN
-        stands for what is not known."""
+        """How likely each of ANSWERS is to come nearest to the undamaged image, B x 5; `told`: what
+        `sight` and `overview` see, MEASURES, and CHANGES by every model, B x 33; or without the
+        changes, B x 21. NaN stands for what is not known."""
         mean, scale = self.get_buffer("told_mean"), self.get_buffer("told_scale")
         told = F.pad(told, (0, len(mean) - told.shape[1]), value=torch.nan)
         told = torch.where(told.isnan(), mean, told)

@@ -18,7 +18,7 @@ from torch import nn
 from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
-from irkd.inference.degradation import degradation_of, said_haze
+from irkd.inference.degradation import SURE_ONCE_CHOSEN, degradation_of, said_haze
 from irkd.inference.judge import MODELS, judge_file, trained_judge
 from irkd.inference.picture import Pixels, change_depth, to_float
 from irkd.inference.restorer import Restorer
@@ -42,14 +42,14 @@ _DEMONSTRATION = "demo"
 class Choice:
     """What restores an image: `models`, one after the other; it stays as it is where there are no
     `restorers`. `found`: the tasks that its damage
-    asks for, where it was judged; `reason` says in words why. `sure`: how far it is known that
-    there is the damage that they are for (`Restorer`), if it is."""
+    asks for, where it was judged; `reason` says in words why. `sure`, of each model: how far it is
+    known that there is the damage that it is for (`Restorer`), None where that is not known."""
 
     restorers: tuple[Restorer, ...]
     models: tuple[str, ...]
     found: tuple[str, ...] = ()
     reason: str | None = None
-    sure: float | None = None
+    sure: tuple[float | None, ...] = ()
 
     def restore(
         self, degraded: Pixels, watch: Callable[[float], None] | None = None
@@ -64,7 +64,7 @@ class Choice:
                 restored = change_depth(np.clip(restored, 0, 1, out=restored), np.uint16)
             restorer.watch = self._watch(watch, place)
             try:
-                restored = restorer(restored, sure=self.sure)
+                restored = restorer(restored, sure=self.sure[place] if self.sure else None)
             finally:
                 restorer.watch = None
         return restored
@@ -119,12 +119,12 @@ class SaidHaze(OneModel):
 
     def choose(self, pixels: Pixels) -> Choice:
         if self.sure:
-            return Choice((self.restorer,), (self.model,), sure=1.0)
-        believed = said_haze(pixels, lambda name, square: self.restorer(square))
+            return Choice((self.restorer,), (self.model,), sure=(1.0,))
+        believed = said_haze(pixels, lambda _, square, sure: self.restorer(square, sure=sure))
         if believed == 0:
             stays = "no haze found, it stays as it was (sure there is some: --sure)"
             return Choice((), (self.model,), reason=stays)
-        return Choice((self.restorer,), (self.model,), sure=believed)
+        return Choice((self.restorer,), (self.model,), sure=(believed,))
 
 
 class Specialists:
@@ -143,10 +143,13 @@ class Specialists:
         self._opened = {self._names[MODELS[0]]: open_model(self._names[MODELS[0]])}
 
     def choose(self, pixels: Pixels) -> Choice:
-        found = degradation_of(pixels, lambda task, square: self._restorer(task)(square))
+        found = degradation_of(
+            pixels, lambda task, square, sure: self._restorer(task)(square, sure=sure)
+        )
         models = tuple(self._names[task] for task in found.tasks)
         restorers = tuple(self._restorer(task) for task in found.tasks)
-        return Choice(restorers, models, found.tasks, found.reason)
+        sure = tuple(SURE_ONCE_CHOSEN.get(task) for task in found.tasks)
+        return Choice(restorers, models, found.tasks, found.reason, sure)
 
     def __call__(self, image: Pixels) -> NDArray[np.float32]:
         """As `Restorer` does: of any depth to H x W x 3 float32, not clamped."""
