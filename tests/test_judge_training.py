@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench.judge import learn_choice
+from bench.judge import Examples, as_tensor, fit_amounts, learn_choice
 from safetensors.torch import load_file
 
 from irkd.inference.degradation import changes_of, tell
 from irkd.inference.judge import ANSWERS, CHANGES, MODELS, UNTRIED, Judge
+from irkd.inference.sight import Sight
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,3 +63,22 @@ def test_what_models_change_tells_which_to_take() -> None:
     learn_choice(judge, found, steps=200)
     chosen = judge.promises(torch.stack([told for told, _ in found])).argmax(1)
     assert (chosen == torch.arange(200) % len(ANSWERS)).float().mean() > 0.9
+
+
+def test_amounts_are_fitted_to_the_damage_that_is_there() -> None:
+    pool = Examples(1, seed=3)
+    torch.manual_seed(0)
+    sight = Sight().eval()
+    drawn = [pool.draw(np.random.default_rng([4, index]), 160) for index in range(40)]
+    images = torch.stack([as_tensor(each.degraded) for each in drawn])
+    wanted = torch.from_numpy(np.log2(1 + np.stack([each.levels for each in drawn])))
+    there = wanted > 1.5
+
+    def error() -> float:
+        with torch.inference_mode():
+            amounts = sight.of_hidden(sight.hidden_of(images))[1]
+        return float((amounts - wanted)[there].square().mean())
+
+    before = error()
+    fit_amounts(sight, pool, 4)
+    assert error() < before / 3

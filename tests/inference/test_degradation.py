@@ -75,9 +75,10 @@ def test_a_model_does_not_follow_itself_and_no_more_than_two_follow(first, monke
     promised = {"none": 0.0, "derain": 0.7, "deblur": 0.6, "dehaze": 0.95, "denoise": 0.93}
     promised[first] = 0.99
     monkeypatch.setattr("irkd.inference.degradation._promised", lambda *_: promised)
-    found = degradation_of(
-        damaged("astronaut", "denoise"), lambda name, square, sure: to_float(square)
-    )
+    monkeypatch.setattr("irkd.inference.degradation._haze", lambda *_: 9.0)
+    monkeypatch.setattr("irkd.inference.degradation._brightness", lambda _: 1.0)
+    image = damaged("astronaut", "denoise")
+    found = degradation_of(image, lambda name, square, sure: to_float(square))
     others = [task for task in ("dehaze", "denoise", "derain") if task != first]
     assert found.tasks == (first, *others[:2])
 
@@ -314,6 +315,14 @@ def test_a_pale_photograph_stays_as_it_is_where_the_judge_sees_no_haze():
     assert np.abs(Restorer(load_network("dehaze"))(pale) - to_float(pale)).max() > 0.1
     said = open_chooser(None, task="dehaze").choose(pale).restore(pale)
     np.testing.assert_array_equal(said, to_float(pale))
+
+
+def test_told_nothing_haze_far_away_is_left_where_much_is_dark(monkeypatch):
+    """Who says that there is haze has it taken away."""
+    _, hazy = landscape()
+    monkeypatch.setattr("irkd.inference.degradation._haze", lambda *_: 9.0)
+    assert "dehaze" not in open_chooser(None).choose(hazy).found[:1]
+    assert open_chooser("dehaze").choose(hazy).sure == (1.0,)
 
 
 def test_what_cannot_be_judged_is_dehazed_by_its_dark_spots():

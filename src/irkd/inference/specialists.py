@@ -18,7 +18,7 @@ from torch import nn
 from irkd.environment import choose_device
 from irkd.errors import IrkdError
 from irkd.inference.backends import RuntimeNetwork, load_network
-from irkd.inference.degradation import SURE_ONCE_CHOSEN, degradation_of, said_haze
+from irkd.inference.degradation import degradation_of, said_haze
 from irkd.inference.judge import MODELS, judge_file, trained_judge
 from irkd.inference.picture import Pixels, change_depth, to_float
 from irkd.inference.restorer import Restorer
@@ -148,7 +148,7 @@ class Specialists:
         )
         models = tuple(self._names[task] for task in found.tasks)
         restorers = tuple(self._restorer(task) for task in found.tasks)
-        sure = tuple(SURE_ONCE_CHOSEN.get(task) for task in found.tasks)
+        sure = (found.sure, *[None] * len(found.tasks))[: len(found.tasks)]
         return Choice(restorers, models, found.tasks, found.reason, sure)
 
     def __call__(self, image: Pixels) -> NDArray[np.float32]:
