@@ -7,8 +7,6 @@ Learned from procedural images (`bench/overview.py`).
 
 from __future__ import annotations
 
-import itertools
-
 import cv2
 import numpy as np
 import torch
@@ -16,14 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irkd.inference.picture import Pixels, to_float
+from irkd.inference.sight import WIDTHS, stages
 
 SIDE = 128
 # What it tells: the logarithm of the odds that there is haze, and by how many levels of 255 (rms)
 # it changed the image, log2(1 + n).
 FACTS = ("odds of haze", "levels of haze")
 
-_WIDTHS = (16, 24, 40, 64, 96)
-_STRIDES = (1, 2, 2, 2, 1)
 _HIDDEN = 48
 _DARK_WINDOW = 7
 _LEAST_VARIANCE = 1e-4
@@ -36,13 +33,8 @@ class Overview(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # A dark channel beside the colours; four pixels as one.
-        pairs = itertools.pairwise((16, *_WIDTHS))
-        self.layers = nn.ModuleList(
-            nn.Conv2d(*pair, 3, stride=stride, padding=1)
-            for pair, stride in zip(pairs, _STRIDES, strict=True)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in _WIDTHS)
-        self.hidden = nn.Linear(2 * sum(_WIDTHS[-2:]), _HIDDEN)
+        self.layers, self.norms = stages(16)
+        self.hidden = nn.Linear(2 * sum(WIDTHS[-2:]), _HIDDEN)
         self.dropout = nn.Dropout(0.2)
         self.facts = nn.Linear(_HIDDEN, len(FACTS))
 

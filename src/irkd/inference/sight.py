@@ -13,11 +13,21 @@ from torch import Tensor, nn
 
 DAMAGES = ("blur", "haze", "rain", "noise", "jpeg")
 
-_WIDTHS = (16, 24, 40, 64, 96)
+WIDTHS = (16, 24, 40, 64, 96)
 _STRIDES = (1, 2, 2, 2, 1)
 _HIDDEN = 64
 _LEAST_VARIANCE = 1e-3
 LARGEST = 7.0  # of log2(1 + n): the layer before has values about 1
+
+
+def stages(channels: int) -> tuple[nn.ModuleList, nn.ModuleList]:
+    """Convolutions from `channels` to WIDTHS, and their normalisations."""
+    pairs = itertools.pairwise((channels, *WIDTHS))
+    layers = [
+        nn.Conv2d(*pair, 3, stride=stride, padding=1)
+        for pair, stride in zip(pairs, _STRIDES, strict=True)
+    ]
+    return nn.ModuleList(layers), nn.ModuleList(nn.BatchNorm2d(width) for width in WIDTHS)
 
 
 class Sight(nn.Module):
@@ -30,13 +40,8 @@ class Sight(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = itertools.pairwise((12, *_WIDTHS))
-        self.layers = nn.ModuleList(
-            nn.Conv2d(*pair, 3, stride=stride, padding=1)
-            for pair, stride in zip(pairs, _STRIDES, strict=True)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in _WIDTHS)
-        found = 2 * sum(_WIDTHS)
+        self.layers, self.norms = stages(12)
+        found = 2 * sum(WIDTHS)
         self.found = nn.BatchNorm1d(found, affine=False)
         self.hidden = nn.Linear(found, _HIDDEN)
         self.dropout = nn.Dropout(0.2)
