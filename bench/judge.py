@@ -35,8 +35,7 @@ from irkd.inference.degradation import changes_of, tell, tried_part
 from irkd.inference.judge import ANSWERS, CHANGES, MEASURES, MODELS, NONE, Judge
 from irkd.inference.overview import FACTS
 from irkd.inference.restorer import Restorer
-from irkd.inference.sight import DAMAGES, Sight
-from irkd.inference.sight import LARGEST as LARGEST_AMOUNT
+from irkd.inference.sight import DAMAGES, LARGEST_AMOUNT, Sight
 from irkd.metrics.full_reference import psnr
 
 Image = NDArray[np.uint8]
@@ -148,18 +147,15 @@ def _rounded(image: Floats) -> Image:
     return np.rint(image * 255).astype(np.uint8)
 
 
-def learn_sight(judge: Judge, examples: Callable[[], Examples], steps: int, file: Path) -> None:
-    """Train what `judge` sees of each damage: the odds, and the amount, which is fitted later."""
+def learn_sight(sight: Sight, examples: Callable[[], Examples], steps: int, file: Path) -> None:
+    """Train `sight` to tell the odds of each damage, and its amount, which is fitted later."""
 
     def ready() -> Losses:
         pool = examples()
 
         def losses(rng: np.random.Generator) -> Tensor:
-            side = int(rng.choice(SIDES))
-            drawn = [pool.draw(rng, side) for _ in range(BATCH)]
-            seen = torch.stack([as_tensor(each.degraded) for each in drawn])
-            odds, amounts = judge.sight.of_hidden(judge.sight.hidden_of(seen))
-            levels = torch.from_numpy(np.stack([each.levels for each in drawn]))
+            images, levels = _batch(pool, rng)
+            odds, amounts = sight.of_hidden(sight.hidden_of(images))
             there = levels > 0
             counts = torch.where(there & (levels < FAINT), COUNTS, 1.0)
             lost = counts * of_odds(odds, there)
@@ -170,7 +166,7 @@ def learn_sight(judge: Judge, examples: Callable[[], Examples], steps: int, file
         return losses
 
     names = [*DAMAGES, *(f"levels of {name}" for name in DAMAGES)]
-    learn(judge.sight, ready, names, steps=steps, seed=SEED, file=file)
+    learn(sight, ready, names, steps=steps, seed=SEED, file=file)
 
 
 def fit_amounts(sight: Sight, pool: Examples, count: int) -> None:
@@ -178,12 +174,10 @@ def fit_amounts(sight: Sight, pool: Examples, count: int) -> None:
     over `count` batches: where it may be absent, learned means are too low."""
     hidden, levels = [], []
     for index in range(count):
-        rng = np.random.default_rng([SEED, 3, index])
-        side = int(rng.choice(SIDES))
-        drawn = [pool.draw(rng, side) for _ in range(BATCH)]
+        images, changed = _batch(pool, np.random.default_rng([SEED, 3, index]))
         with torch.inference_mode():
-            hidden.append(sight.hidden_of(torch.stack([as_tensor(x.degraded) for x in drawn])))
-        levels.append(torch.from_numpy(np.stack([each.levels for each in drawn])))
+            hidden.append(sight.hidden_of(images))
+        levels.append(changed)
     known, changed = torch.cat(hidden).double(), torch.cat(levels).double()
     known = F.pad(known, (0, 1), value=1.0)
     slight = 0.01 * torch.eye(known.shape[1], dtype=torch.float64)
@@ -197,6 +191,14 @@ def fit_amounts(sight: Sight, pool: Examples, count: int) -> None:
         with torch.no_grad():
             sight.facts.weight[len(DAMAGES) + place] = fitted[:-1]
             sight.facts.bias[len(DAMAGES) + place] = fitted[-1]
+
+
+def _batch(pool: Examples, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Damaged crops B x 3 x side x side in [0, 1], and by how much each damage changed them."""
+    side = int(rng.choice(SIDES))
+    drawn = [pool.draw(rng, side) for _ in range(BATCH)]
+    images = torch.stack([as_tensor(each.degraded) for each in drawn])
+    return images, torch.from_numpy(np.stack([each.levels for each in drawn]))
 
 
 def as_tensor(image: Image) -> Tensor:
@@ -309,7 +311,7 @@ def main() -> None:
     # Seen too often, images are known too well for what is learned of the answers.
     others = partial(Examples, 3 * arguments.images, SEED + 1)
     steps = arguments.steps
-    learn_sight(judge, others, steps, work / "sight.pt")
+    learn_sight(judge.sight, others, steps, work / "sight.pt")
     learn_overview(judge.overview, arguments.thousands, steps, work / "overview.pt")
     examples = cache(partial(Examples, arguments.images, SEED))
     fit_amounts(judge.sight, examples(), -(-steps // 40))

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.learning import Losses, learn, of_odds
-from irkd.data.degrade import DEGRADATIONS, draw_haze, plausible_depth
+from irkd.data.degrade import DEGRADATIONS, plausible_depth
 from irkd.data.opening import open_pairs
 from irkd.inference.overview import Overview, in_small
 
-Image = NDArray[np.uint8]
 Floats = NDArray[Any]
 
 SEED = 4243
@@ -70,11 +69,10 @@ class Views:
                 far = depth[crop][:, ::turn].astype(np.float32)
             else:
                 far = plausible_depth(view.shape, rng)
-            through, air = draw_haze(far, rng)
-            hazy = np.clip(view * through + air * (1 - through), 0, 1)
+            hazy = np.clip(DEGRADATIONS["dehaze"](view, far, rng), 0, 1)
             levels = 255 * float(np.sqrt(((hazy - view) ** 2).mean()))
             view = hazy
-        return in_small(_saved(_damaged(view, rng), rng)), levels
+        return in_small(_damaged(view, rng)), levels
 
 
 def _varied(view: Floats, rng: np.random.Generator) -> Floats:
@@ -97,22 +95,17 @@ def _varied(view: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _damaged(view: Floats, rng: np.random.Generator) -> Floats:
-    """By rain or noise, some of them: neither is haze."""
+    """By rain or noise, some of them, and saved as JPEG, a third: none of that is haze."""
     kind = rng.random()
     if kind < 0.18:
         name = "derain" if kind < 0.08 else "derain-heavy" if kind < 0.12 else "denoise"
         view = np.clip(DEGRADATIONS[name](view, plausible_depth(view.shape, rng), rng), 0, 1)
     if rng.random() < 0.2:
         view = view + rng.normal(0, rng.uniform(0, 0.04), view.shape)
-    return np.clip(view, 0, 1).astype(np.float32)
-
-
-def _saved(view: Floats, rng: np.random.Generator) -> Image:
-    image = np.rint(view * 255).astype(np.uint8)
+    view = np.clip(view, 0, 1).astype(np.float32)
     if rng.random() < 0.35:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 97))]
-        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
-    return image
+        view = DEGRADATIONS["jpeg"](view, plausible_depth(view.shape, rng), rng)
+    return view.astype(np.float32)
 
 
 def learn_overview(overview: Overview, thousands: float, steps: int, file: Path) -> None:

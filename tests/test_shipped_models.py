@@ -137,7 +137,7 @@ def test_told_nothing_it_mends_one_damage_after_the_other(kinds: tuple[str, ...]
         first, last = (
             psnr(quantized(restored), reference)
             for restored in (
-                choice.restorers[0](degraded, sure=choice.sure[0]),
+                choice.restorers[0](degraded, sure=choice.sure),
                 choice.restore(degraded),
             )
         )

@@ -1,7 +1,7 @@
 """A small network that tells how sure one can be of haze, from all of an image in small.
 
 Haze is seen best from afar: what is paler is also of less contrast, and farther away. Squares at
-full size, from which the other damage is told (`irkd.inference.judge`), show a part of that.
+full size, from which the other damage is told (`irkd.inference.sight`), show a part of that.
 Learned from procedural images (`bench/overview.py`).
 """
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irkd.inference.picture import Pixels, to_float
-from irkd.inference.sight import WIDTHS, stages
+from irkd.inference.sight import LARGEST_AMOUNT, WIDTHS, stages
 
 SIDE = 128
 # What it tells: the logarithm of the odds that there is haze, and by how many levels of 255 (rms)
@@ -24,7 +24,6 @@ FACTS = ("odds of haze", "levels of haze")
 _HIDDEN = 48
 _DARK_WINDOW = 7
 _LEAST_VARIANCE = 1e-4
-_LEVELS = 7.0
 
 
 class Overview(nn.Module):
@@ -48,7 +47,7 @@ class Overview(nn.Module):
             deviation = (features.var((2, 3)) + _LEAST_VARIANCE).sqrt()
             found.append(torch.cat([features.mean((2, 3)), deviation], 1))
         seen = self.dropout(F.relu(self.hidden(torch.cat(found[-2:], 1))))
-        return self.facts(seen) * torch.tensor([1.0, _LEVELS])
+        return self.facts(seen) * torch.tensor([1.0, LARGEST_AMOUNT])
 
 
 def in_small(image: Pixels) -> Tensor:

@@ -17,7 +17,7 @@ WIDTHS = (16, 24, 40, 64, 96)
 _STRIDES = (1, 2, 2, 2, 1)
 _HIDDEN = 64
 _LEAST_VARIANCE = 1e-3
-LARGEST = 7.0  # of log2(1 + n): the layer before has values about 1
+LARGEST_AMOUNT = 7.0  # of log2(1 + n): the layer before has values about 1
 
 
 def stages(channels: int) -> tuple[nn.ModuleList, nn.ModuleList]:
@@ -54,7 +54,7 @@ class Sight(nn.Module):
     def of_hidden(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """The odds, and the amounts if there is any, each B x 5."""
         odds, amounts = self.facts(self.dropout(hidden)).chunk(2, 1)
-        return odds, LARGEST * amounts
+        return odds, LARGEST_AMOUNT * amounts
 
     def hidden_of(self, images: Tensor) -> Tensor:
         height, width = (side // 2 * 2 for side in images.shape[-2:])

@@ -42,14 +42,14 @@ _DEMONSTRATION = "demo"
 class Choice:
     """What restores an image: `models`, one after the other; it stays as it is where there are no
     `restorers`. `found`: the tasks that its damage
-    asks for, where it was judged; `reason` says in words why. `sure`, of each model: how far it is
-    known that there is the damage that it is for (`Restorer`), None where that is not known."""
+    asks for, where it was judged; `reason` says in words why. `sure`: how far it is known that
+    there is the damage that the first of them is for (`Restorer`), None where that is not known."""
 
     restorers: tuple[Restorer, ...]
     models: tuple[str, ...]
     found: tuple[str, ...] = ()
     reason: str | None = None
-    sure: tuple[float | None, ...] = ()
+    sure: float | None = None
 
     def restore(
         self, degraded: Pixels, watch: Callable[[float], None] | None = None
@@ -64,7 +64,7 @@ class Choice:
                 restored = change_depth(np.clip(restored, 0, 1, out=restored), np.uint16)
             restorer.watch = self._watch(watch, place)
             try:
-                restored = restorer(restored, sure=self.sure[place] if self.sure else None)
+                restored = restorer(restored, sure=None if place else self.sure)
             finally:
                 restorer.watch = None
         return restored
@@ -119,12 +119,12 @@ class SaidHaze(OneModel):
 
     def choose(self, pixels: Pixels) -> Choice:
         if self.sure:
-            return Choice((self.restorer,), (self.model,), sure=(1.0,))
+            return Choice((self.restorer,), (self.model,), sure=1.0)
         believed = said_haze(pixels, lambda _, square, sure: self.restorer(square, sure=sure))
         if believed == 0:
             stays = "no haze found, it stays as it was (sure there is some: --sure)"
             return Choice((), (self.model,), reason=stays)
-        return Choice((self.restorer,), (self.model,), sure=(believed,))
+        return Choice((self.restorer,), (self.model,), sure=believed)
 
 
 class Specialists:
@@ -148,8 +148,7 @@ class Specialists:
         )
         models = tuple(self._names[task] for task in found.tasks)
         restorers = tuple(self._restorer(task) for task in found.tasks)
-        sure = (found.sure, *[None] * len(found.tasks))[: len(found.tasks)]
-        return Choice(restorers, models, found.tasks, found.reason, sure)
+        return Choice(restorers, models, found.tasks, found.reason, found.sure)
 
     def __call__(self, image: Pixels) -> NDArray[np.float32]:
         """As `Restorer` does: of any depth to H x W x 3 float32, not clamped."""
