@@ -177,6 +177,13 @@ def test_a_large_image_is_judged_all_over():
     assert after > before + 0.5
 
 
+def test_haze_is_named_where_squares_of_a_large_image_show_little_of_it(choose):
+    hazy = cv2.resize(damaged("coffee", "dehaze"), (3000, 3000), interpolation=cv2.INTER_CUBIC)
+    choice = choose(hazy)
+    assert choice.found[0] == "dehaze"
+    assert "haze of" in choice.reason
+
+
 def finds(monkeypatch, degradation):
     monkeypatch.setattr("irkd.inference.specialists.degradation_of", lambda *_: degradation)
 

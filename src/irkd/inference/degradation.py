@@ -118,6 +118,9 @@ def degradation_of(image: Pixels, try_model: Try) -> Degradation:
         if first is None and promised[NONE] < _LEFT_ALONE:
             first = max(MODELS, key=promised.__getitem__)
     odds, amounts = told[: len(DAMAGES)].tolist(), told[len(DAMAGES) : 2 * len(DAMAGES)].tolist()
+    # Haze as the surer sees it: squares of a large image show little of it.
+    place, afar = DAMAGES.index("haze"), told[2 * len(DAMAGES) : SEEN].tolist()
+    odds[place], amounts[place] = max((odds[place], amounts[place]), tuple(afar))
     levels = {name: 2**amount - 1 for name, amount in zip(DAMAGES, amounts, strict=True)}
     likely = [name for name, each in zip(DAMAGES, odds, strict=True) if each > 0]
     found = sorted((name for name in likely if levels[name] >= _SEEN), key=levels.__getitem__)
