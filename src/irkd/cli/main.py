@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -80,7 +85,41 @@ def main(arguments: list[str] | None = None) -> None:
     # --debug is accepted anywhere, since people add it to the end of the line that just failed.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    sys.exit(_run(_name_newest_run(arguments), debug))
+    _print_any_name()
+    with _ended_by_termination() as ended:
+        code = _run(_name_newest_run(arguments), debug)
+    sys.exit(143 if ended and code == 130 else code)
+
+
+def _print_any_name() -> None:
+    """Names of files that the streams' encoding lacks are printed as escapes; what is printed to a
+    closed stream goes nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _ended_by_termination() -> Iterator[list[int]]:
+    """A signal to terminate ends the command as Ctrl-C does, so that temporary files are removed;
+    it is in what is yielded then."""
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        ended.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield ended
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _name_newest_run(arguments: list[str]) -> list[str]:
@@ -95,7 +134,11 @@ def _name_newest_run(arguments: list[str]) -> list[str]:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
+        if "" in arguments:
+            raise IrkdError("an empty argument was given. Is a variable of the shell not set?")
         result = app(arguments, prog_name="irkd", standalone_mode=False)
+        if result == 130:  # newer releases of typer return what Ctrl-C ends with
+            raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except IrkdError as error:
         return _fail(str(error), error.exit_code, debug)
@@ -135,7 +178,7 @@ def _escape(message: str) -> str:
 def _describe_os_error(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"{where}the disk is full. Free some space, or choose another folder with --out."
+        return f"{where}the disk is full. Free some space, or choose another place."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where}no permission to write or read here. Choose another folder."
     return f"{where}{error.strerror or error}."

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irkd.cli.common import stderr, stdout, write_json_result
+from irkd.cli.common import stderr, stdout, write_check, write_json_result
 from irkd.cli.network_options import NetworkSetOption, network_options, print_assumptions
 from irkd.cli.restore_progress import RestoreProgress, print_summary
+from irkd.cli.restore_report import earlier_records, records_of, refuse_report_in
 from irkd.errors import IrkdError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from irkd.inference.jobs import Job
     from irkd.inference.restore_files import Outcome
 
 
@@ -46,12 +50,12 @@ def restore(
     ] = None,
     settings: NetworkSetOption = None,
     output: Annotated[
-        Path | None,
+        str | None,  # a Path loses the slash at its end
         typer.Option(
             "--output",
             "-o",
             metavar="PATH",
-            help="A file (its suffix chooses the format), or a folder.",
+            help="A file (its suffix chooses the format), or a folder, as with a / at its end.",
             show_default="NAME_restored beside the image",
         ),
     ] = None,
@@ -96,7 +100,11 @@ def restore(
     ] = False,
     json_path: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="What was done; - is standard output."),
+        typer.Option(
+            "--json",
+            metavar="FILE",
+            help="What was done; - is standard output. Of several files the same command goes on.",
+        ),
     ] = None,
     list_models: Annotated[
         bool, typer.Option("--list-models", help="List the models that ship with irkd.")
@@ -118,16 +126,17 @@ def restore(
         raise IrkdError("no image given. Name one or more images, or a folder.")
 
     from irkd.environment import describe_environment
-    from irkd.files import refuse_existing
-    from irkd.inference.jobs import plan_jobs, videos_below
+    from irkd.inference.jobs import plan_jobs
     from irkd.inference.restore_files import raise_failures, refuse_strength, restore_files
     from irkd.inference.specialists import OneModel, open_chooser
 
-    if json_path is not None and str(json_path) != "-":
-        refuse_existing(json_path, overwrite)
-    refuse_strength(strength)
-    jobs = plan_jobs(images, output, compare=compare)
     alone = len(images) == 1 and not images[0].is_dir()
+    if alone:
+        write_check(json_path, overwrite=overwrite)
+    earlier = earlier_records(json_path, overwrite=overwrite)
+    refuse_strength(strength)
+    jobs = plan_jobs(images, output, compare=compare, overwrite=overwrite)
+    refuse_report_in(jobs, json_path)
     chooser = open_chooser(
         model,
         task=task,
@@ -144,10 +153,7 @@ def restore(
         print_assumptions(chooser.restorer.network, name)
     elif model is None and task not in (None, "auto", "general"):
         stderr().print(f"no model for {task} ships with irkd; each image is judged.")
-    found = {video.resolve() for path in images if path.is_dir() for video in videos_below(path)}
-    passed_over = len(found - {job.source.resolve() for job in jobs})
-    if passed_over:
-        stderr().print(f"videos in folders passed over: {passed_over}. Name them to restore them.")
+    _print_passed_over(images, jobs)
     outcomes: list[Outcome] = []
     try:
         with RestoreProgress(console, len(jobs)) as shown:
@@ -173,14 +179,37 @@ def restore(
             {
                 "model": name,
                 "strength": strength,
-                "files": [outcome.as_json() for outcome in outcomes],
+                "files": records_of(outcomes, earlier),
                 "environment": describe_environment(chooser.device),
             },
-            overwrite=overwrite,
+            overwrite=overwrite or not alone,
         )
     if not alone:
         print_summary(console, outcomes)
     raise_failures(outcomes)
+
+
+def _print_passed_over(images: Iterable[Path], jobs: Sequence[Job]) -> None:
+    from irkd.inference.jobs import passed_over
+
+    found: defaultdict[str, set[Path]] = defaultdict(set)
+    taken = {job.source for job in jobs}
+    for path in images:
+        if path.is_dir():
+            for kind, paths in passed_over(path, jobs).items():
+                found[kind].update(each.resolve() for each in paths)
+        elif path not in taken:
+            found["results"].add(path.resolve())
+    suffixes = ", ".join(sorted({path.suffix.lower() for path in found["unread"]}))
+    says = {
+        "videos": "videos in folders passed over: {}. Name them to restore them.",
+        "results": "results of earlier runs passed over: {}. Name them alone to restore them.",
+        "unread": f"files that irkd does not read ({suffixes}) passed over: {{}}.",
+        "folders": "linked folders passed over: {}. Name them to restore them.",
+    }
+    for kind, text in says.items():
+        if found[kind]:
+            stderr().print(text.format(len(found[kind])), markup=False)
 
 
 def _parse_tile(tile: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,13 @@ from irkd.errors import IrkdError
 from irkd.inference.clips import ENCODERS, FALLBACK_SUFFIX, encoder_of, is_video
 from irkd.inference.encoding import format_of
 from irkd.inference.images import FORMATS
+
+# Photographs that irkd does not read, by their names.
+UNREAD = (
+    *(".heic", ".heif", ".jxl", ".psd", ".exr", ".tga", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+)
+RESTORED, COMPARE = "_restored", "_compare.png"
 
 
 @dataclass(frozen=True)
@@ -23,30 +30,37 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        return self.target.exists() and (self.compare is None or self.compare.exists())
+        return self.target.is_file() and (self.compare is None or self.compare.is_file())
 
 
 def plan_jobs(
-    inputs: Iterable[str | Path], output: str | Path | None = None, *, compare: bool = False
+    inputs: Iterable[str | Path],
+    output: str | Path | None = None,
+    *,
+    compare: bool = False,
+    overwrite: bool = False,
 ) -> list[Job]:
     """The images among `inputs` (files and folders), each with a place for its result.
 
     Videos are taken where they are named, and passed over in folders: one can take hours.
 
     Results go beside their images as NAME_restored, those of a folder to FOLDER_restored, where
-    its tree is mirrored; or to `output`: a file for a single image, else a folder. Hidden files,
-    files that are no images by their name, and results of an earlier run inside the folder are
-    passed over.
+    its tree is mirrored; or to `output`: a file for a single image, else a folder (as with a slash
+    at its end). Hidden files, files that are no images by their name, and results of an earlier run
+    are passed over; with `overwrite`, which replaces them, not where both are named.
 
     Raises IrkdError when an input does not exist, a folder holds no image, or a result would
-    replace the image it is made from.
+    replace an image that is to be restored.
     """
     paths = [Path(path) for path in inputs]
     if not paths:
         raise IrkdError("no image given. Name one or more images, or a folder.")
+    ends_as_folder = str(output).endswith(("/", os.sep))
     output = None if output is None else Path(output)
     several = len(paths) > 1
-    into_folder = output is not None and (several or paths[0].is_dir() or _is_folder(output))
+    into_folder = output is not None and (
+        several or paths[0].is_dir() or ends_as_folder or _is_folder(output)
+    )
     if into_folder and output is not None and output.exists() and not output.is_dir():
         raise IrkdError(f"{output} is a file; several images need a folder.")
     if output is not None and output.suffix.lower() in (*FORMATS, *ENCODERS) and several:
@@ -60,21 +74,34 @@ def plan_jobs(
             root = root / folder.name if several and output is not None else root
             found += [(path / name, root / name) for name in _images_below(path, root)]
         elif output is None:
-            found.append((path, path.with_name(path.stem + "_restored" + path.suffix)))
+            found.append((path, path.with_name(path.stem + RESTORED + path.suffix)))
         else:
             found.append((path, output / path.name if into_folder else output))
-    return _without_collisions(found, compare)
+    if output is None and not overwrite:
+        found = _without_results(found)
+    jobs = _without_collisions(found, compare)
+    _refuse_replacing(jobs)
+    return jobs
 
 
-def videos_below(folder: Path) -> list[Path]:
-    """The videos of a folder's tree, which `plan_jobs` passes over."""
-    return [
-        Path(here, name)
-        for here, _, names in os.walk(folder)
-        for name in names
-        if is_video(Path(name))
-        and not any(part.startswith(".") for part in Path(here, name).relative_to(folder).parts)
-    ]
+def passed_over(folder: Path, jobs: Iterable[Job]) -> dict[str, list[Path]]:
+    """What `plan_jobs` leaves of a folder's tree that a user may miss: its `videos`, `results` of
+    earlier runs, photographs in formats that are `unread`, and linked `folders`."""
+    taken = {job.source.resolve() for job in jobs}
+    found: dict[str, list[Path]] = {"videos": [], "results": [], "unread": [], "folders": []}
+    for here, folders, names in _walk(folder):
+        found["folders"] += [here / name for name in folders if (here / name).is_symlink()]
+        for name in sorted(names):
+            path = here / name
+            if path.resolve() in taken:
+                continue
+            if is_video(path):
+                found["videos"].append(path)
+            elif path.suffix.lower() in UNREAD:
+                found["unread"].append(path)
+            elif _is_result(name, names):
+                found["results"].append(path)
+    return found
 
 
 def _is_folder(output: Path) -> bool:
@@ -83,28 +110,66 @@ def _is_folder(output: Path) -> bool:
 
 def _images_below(folder: Path, results: Path) -> list[Path]:
     """Relative paths of the images in a folder's tree, sorted."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
     results = results.resolve()
     found = []
-    for name, folders, names in os.walk(folder, onerror=fail):
-        here = Path(name)
-        folders[:] = sorted(
-            inner
-            for inner in folders
-            if not inner.startswith(".") and (here / inner).resolve() != results
-        )
+    for here, folders, names in _walk(folder):
+        folders[:] = [name for name in folders if (here / name).resolve() != results]
         found += [
-            (here / file).relative_to(folder)
-            for file in sorted(names)
-            if not file.startswith(".") and Path(file).suffix.lower() in FORMATS
+            (here / name).relative_to(folder)
+            for name in sorted(names)
+            if Path(name).suffix.lower() in FORMATS
+            and not _is_result(name, names)
+            and (here / name).is_file()  # a pipe would be waited for
         ]
     if not found:
         known = ", ".join(FORMATS)
         raise IrkdError(f"{folder} holds no images. Images are files with a name in {known}.")
     return found
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], set[str]]]:
+    """As os.walk does, sorted, without what is hidden; what cannot be read is an error."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for here, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(here), folders, {name for name in names if not name.startswith(".")}
+
+
+def _is_result(name: str, names: set[str]) -> bool:
+    """Whether it is what irkd makes of one of `names`, all of the same folder, when given no -o."""
+    path = Path(name)
+    if path.stem.endswith(RESTORED):
+        base = path.stem.removesuffix(RESTORED)
+        read_only = [suffix for suffix, stated in FORMATS.items() if stated is None]
+        suffixes = [path.suffix, *(read_only if path.suffix == ".png" else ())]
+        return any(base + suffix in names for suffix in suffixes)
+    if name.endswith(COMPARE):
+        base = name.removesuffix(COMPARE)
+        return base in names or any(base + suffix in names for suffix in (*FORMATS, *ENCODERS))
+    return False
+
+
+def _without_results(found: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Without files beside the images they are the results of: `irkd restore *.jpg`, once more."""
+    beside: dict[Path, set[str]] = {}
+    for source, _ in found:
+        beside.setdefault(source.parent, set()).add(source.name)
+    return [each for each in found if not _is_result(each[0].name, beside[each[0].parent])]
+
+
+def _refuse_replacing(jobs: Iterable[Job]) -> None:
+    jobs = list(jobs)
+    sources = {job.source.resolve() for job in jobs}
+    for job in jobs:
+        for path in (job.target, job.compare):
+            if path is not None and path.resolve() in sources:
+                raise IrkdError(
+                    f"{path} is an image to be restored, and would be replaced by what "
+                    f"{job.source} becomes. Choose another -o, or restore them apart."
+                )
 
 
 def _without_collisions(found: list[tuple[Path, Path]], compare: bool) -> list[Job]:
@@ -132,9 +197,9 @@ def _without_collisions(found: list[tuple[Path, Path]], compare: bool) -> list[J
             )
         beside = None
         if compare:
-            beside = target.with_name(target.stem.removesuffix("_restored") + "_compare.png")
+            beside = target.with_name(target.stem.removesuffix(RESTORED) + COMPARE)
             if beside in taken:
-                beside = target.with_name(target.name + "_compare.png")
+                beside = target.with_name(target.name + COMPARE)
             taken.add(beside)
         taken.add(target)
         jobs.append(Job(source, target, beside))

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from irkd.errors import IrkdError, PartialFailure
@@ -118,23 +119,29 @@ def restore_files(
 ) -> Iterator[Outcome]:
     """Restore file after file; each result is complete or not there at all.
 
-    A job whose result exists is skipped, or fails without `skip_existing`, unless `overwrite`; of
-    one whose before/after picture alone is missing, that is made. A file that fails does not stop
+    A job whose result exists is skipped, or fails without `skip_existing`, unless `overwrite`, also
+    where another process made it meanwhile; of one whose before/after picture alone is missing,
+    that is made. A file that fails does not stop
     the others; a full disk does (IrkdError). `watch` is told of the progress within a file.
     """
     for job in jobs:
         if skip_existing and not overwrite and job.is_done:
             yield Outcome(job, "skipped")
             continue
+        if watch is not None:
+            watch(job, Progress(0.0, 0.0))
         try:
-            if skip_existing and not overwrite and job.target.exists() and not is_video(job.source):
+            if skip_existing and not overwrite and job.target.is_file():
                 yield _add_compare(job)
             elif is_video(job.source):
                 yield _restore_video(job, chooser, strength, overwrite, watch)
             else:
                 yield _restore_image(job, chooser, strength, overwrite, watch)
         except IrkdError as error:
-            yield Outcome(job, "failed", error=str(error))
+            if skip_existing and not overwrite and job.is_done:
+                yield Outcome(job, "skipped", notes=("made meanwhile by another process",))
+            else:
+                yield Outcome(job, "failed", error=str(error))
         except MemoryError:
             yield Outcome(job, "failed", error=f"{job.source}: not enough memory for it.")
         except OSError as error:
@@ -180,13 +187,18 @@ def _tile_watch(job: Job, watch: Watch, megapixels: float) -> Callable[[float], 
 
 def _add_compare(job: Job) -> Outcome:
     assert job.compare is not None
-    pictures = read_picture(job.source), read_picture(job.target)
+    pictures = _shown(job.source), _shown(job.target)
     if pictures[0].pixels.shape != pictures[1].pixels.shape:
         raise IrkdError(
             f"{job.target} is no result of {job.source}: its size differs. Add --overwrite."
         )
     write_picture(job.compare, compare_picture(*pictures))
     return Outcome(job, "skipped", notes=("its before/after picture was added",))
+
+
+def _shown(path: Path) -> Picture:
+    """An image, or the middle of a video."""
+    return Picture(middle_frame(inspect_clip(path))) if is_video(path) else read_picture(path)
 
 
 def _restore_video(

@@ -193,6 +193,8 @@ def open_chooser(
 
     if task == AUTO and model is not None:
         raise IrkdError("task auto chooses the model; name a model, or a task, not both.")
+    if model is not None and task is not None:
+        _refuse_other_task(str(model), task)
     name = choose_model(task) if model is None else model
     if name is None or name == GENERAL:
         if sure:
@@ -203,6 +205,15 @@ def open_chooser(
     if sure:
         raise IrkdError(f"sure is for {DEHAZE}, which asks whether there is haze; {name} does not.")
     return OneModel(open_restorer(name, task), str(name))
+
+
+def _refuse_other_task(model: str, task: str) -> None:
+    """A shipped model has its task; of other weights a task says how they were trained."""
+    files = shipped_models()
+    stated = GENERAL if model == GENERAL else None
+    stated = read_metadata(files[model]).get("task") if model in files else stated
+    if stated is not None and stated != task:
+        raise IrkdError(f"{model} is for {stated}, not {task}; name a model, or a task, not both.")
 
 
 def choose_model(task: str | None) -> str | None:
