@@ -3,6 +3,7 @@
 import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from PIL import Image, ImageOps
 from irkd.errors import IrkdError
 from irkd.inference.encoding import stored_dtype, write_picture
 from irkd.inference.images import read_picture
-from irkd.inference.metadata import png_chunk, png_chunks
+from irkd.inference.metadata import Metadata, png_chunk, png_chunks
 from irkd.inference.picture import Picture, change_depth, from_float, to_float
 
 
@@ -90,6 +91,35 @@ def test_tiff_of_every_depth_and_colour_is_exact(
         np.testing.assert_array_equal(first.alpha, pixels[..., 3])
         with tifffile.TiffFile(target) as tiff:
             assert tiff.pages[0].extrasamples == (2,)
+
+
+@pytest.mark.parametrize(("dtype", "near"), [("uint8", 2), ("uint16", 1), ("float32", 1e-6)])
+def test_colours_multiplied_by_their_alpha_are_undone(tmp_path, dtype, near):
+    full = 1 if dtype == "float32" else np.iinfo(dtype).max
+    share = np.array([[1, 0.8, 0.5, 0]])[..., None]
+    colours = np.broadcast_to([0.8, 0.4, 0.2], (1, 4, 3))
+    stored = np.concatenate((colours * share, share), axis=2) * full
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        stored.astype(dtype) if full == 1 else np.rint(stored).astype(dtype),
+        photometric="rgb",
+        extrasamples=["assocalpha"],
+    )
+    first, second, target = round_trip(tmp_path / "a.tif")
+    assert_same(first, second)
+    assert first.pixels.dtype == dtype
+    np.testing.assert_allclose(first.pixels[0, :3], colours[0, :3] * full, rtol=0, atol=near)
+    assert first.pixels[0, 3].tolist() == [0, 0, 0]
+    assert first.alpha is not None
+    np.testing.assert_allclose(first.alpha, share[..., 0] * full, rtol=0, atol=0.5)
+    with tifffile.TiffFile(target) as tiff:
+        assert tiff.pages[0].extrasamples == (2,)
+
+
+def test_colours_above_their_alpha_are_white_at_most(tmp_path):
+    stored = np.array([[[900, 300, 0, 600]]], np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["assocalpha"])
+    assert read_picture(tmp_path / "a.tif").pixels.tolist() == [[[65535, 32768, 0]]]
 
 
 def test_grey_tiff_with_alpha_is_exact(tmp_path):
@@ -325,6 +355,95 @@ def test_text_of_a_png_is_kept(tmp_path):
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.02)
 
 
+def test_a_turned_png_exchanges_its_resolutions(tmp_path):
+    inner, bare = Image.Exif(), Image.Exif()
+    for exif in (inner, bare):
+        exif[274], exif[282], exif[283] = 6, 300.0, 150.0
+    inner[34665] = {40962: 17, 40963: 11}
+    for exif in (inner, bare):
+        Image.fromarray(smooth(11, 17)).save(tmp_path / "a.png", exif=exif, dpi=(300, 150))
+        for name in ("a.png", "a.tif"):
+            _, _, target = round_trip(tmp_path / "a.png", name)
+            with Image.open(target) as image:
+                assert image.size == (11, 17)
+                assert image.info["dpi"] == pytest.approx((150, 300), abs=0.02)
+                assert name == "a.tif" or image.getexif()[282] == 150
+        (tmp_path / "out_a.tif").unlink()
+        (tmp_path / "out_a.png").unlink()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_resolution_of_a_bmp_is_kept(tmp_path, mode):
+    pixels = noise((9, 7)) if mode == "L" else noise((9, 7, len(mode)))
+    Image.fromarray(pixels).save(tmp_path / "a.bmp", dpi=(300, 150))
+    first, second, target = round_trip(tmp_path / "a.bmp")
+    assert_same(first, second)
+    with Image.open(target) as image:
+        assert image.info["dpi"] == pytest.approx((300, 150), abs=0.02)
+
+
+def test_what_bmp_and_ppm_leave_out_is_said(tmp_path):
+    source = tmp_path / "a.jpg"
+    Image.fromarray(smooth(11, 17)).save(
+        source, exif=exif_bytes(), icc_profile=SRGB, dpi=(300, 150), xmp=XMP
+    )
+    picture = read_picture(source)
+    assert write_picture(tmp_path / "a.bmp", picture) == (
+        ".bmp cannot hold these, which are left out: colour profile, EXIF, XMP",
+    )
+    assert write_picture(tmp_path / "a.ppm", picture) == (
+        ".ppm cannot hold these, which are left out: colour profile, EXIF, XMP, resolution",
+    )
+    Image.fromarray(smooth(11, 17)).save(tmp_path / "b.ppm")
+    assert write_picture(tmp_path / "c.ppm", read_picture(tmp_path / "b.ppm")) == ()
+
+
+@pytest.mark.parametrize("dpi", [1e9, 0.0, float("nan")])
+@pytest.mark.parametrize("suffix", ["png", "bmp"])
+def test_an_impossible_resolution_is_left_out(tmp_path, suffix, dpi):
+    metadata = Metadata(dpi=(300, dpi))
+    write_picture(tmp_path / f"a.{suffix}", Picture(noise((5, 5, 3)), metadata=metadata))
+    with Image.open(tmp_path / f"a.{suffix}") as image:
+        assert "dpi" not in image.info
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_a_resolution_that_is_no_number_is_left_out(tmp_path, suffix):
+    tifffile.imwrite(tmp_path / "a.tif", noise((9, 7)), resolution=((12345, 67), (12345, 67)))
+    content = (tmp_path / "a.tif").read_bytes()
+    stated = struct.pack("<II", 12345, 67)
+    assert stated in content
+    (tmp_path / "a.tif").write_bytes(content.replace(stated, bytes(8)))
+    first, second, _ = round_trip(tmp_path / "a.tif", f"a.{suffix}")
+    assert first.metadata.dpi is None
+    assert second.metadata.dpi == ((72, 72) if suffix == "jpg" else None)  # as Pillow assumes
+
+
+def test_a_profile_too_large_is_left_out_and_said(tmp_path):
+    def png_with_profile(name, size):
+        Image.fromarray(smooth(11, 17)).save(tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        packed = png_chunk(b"iCCP", b"large\0\0" + zlib.compress(bytes(size)))
+        (tmp_path / name).write_bytes(whole[:33] + packed + whole[33:])
+
+    png_with_profile("a.png", 1 << 24)
+    assert read_picture(tmp_path / "a.png").notes == ()
+    assert len(read_picture(tmp_path / "a.png").metadata.icc or b"") == 1 << 24
+    png_with_profile("b.png", 1 << 27)
+    Image.fromarray(smooth(11, 17)).save(tmp_path / "c.tif", icc_profile=bytes((1 << 24) + 1))
+    for name in ("b.png", "c.tif"):
+        tracemalloc.start()
+        first, second, target = round_trip(tmp_path / name)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert_same(first, second)
+        assert first.notes == ("its colour profile of more than 16 MiB is left out",)
+        assert second.notes == ()
+        assert second.metadata.icc is None
+        assert target.stat().st_size < 4000
+        assert name == "c.tif" or peak < 1 << 26
+
+
 def test_damaged_exif_is_left_out_and_said(tmp_path):
     Image.fromarray(smooth(11, 17)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\xff\xff")
     picture = read_picture(tmp_path / "a.jpg")
@@ -355,6 +474,17 @@ def damaged_files(folder):
     yield "bomb.png", b"\x89PNG\r\n\x1a\n" + bomb, "60000 x 60000"
     yield "bomb.ppm", b"P6 60000 60000 255\n", "60000 x 60000"
     yield "bomb16.ppm", b"P6 60000 60000 65535\n", "60000 x 60000"
+    for width, height in ((1_500_000, 10), (10, 1_500_000)):
+        long = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        rows = zlib.compress(bytes((width + 1) * height))
+        long += png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+        says = f"{width} x {height} pixels: no more than 1000000 a side"
+        yield f"long{width}.png", b"\x89PNG\r\n\x1a\n" + long, says
+    long = b"P5 1500000 1 65535\n" + bytes(2 * 1_500_000)
+    yield "long.pgm", long, "1500000 x 1 pixels: no more"
+    tiff = io.BytesIO()
+    tifffile.imwrite(tiff, np.zeros((1, 1_500_000), np.uint16))
+    yield "long.tif", tiff.getvalue(), "1500000 x 1 pixels: no more"
     deep = io.BytesIO()
     tifffile.imwrite(deep, noise((3, 9, 9), "uint16"), photometric="rgb", planarconfig="separate")
     yield "planar.tif", deep.getvalue(), "planar 2"

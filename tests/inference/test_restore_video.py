@@ -1,7 +1,10 @@
 """`irkd restore clip.mp4`: every frame, at its time, with the sound as it was."""
 
 import builtins
+import contextlib
+import errno
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 import irkd
 from irkd.cli.main import main
 from irkd.inference import video
+from irkd.inference.clips import inspect_clip
 from irkd.inference.restorer import Restorer
 
 
@@ -200,6 +204,67 @@ def test_a_clip_cut_off_behind_its_index_is_refused(run, tmp_path, identity_mode
     assert "cut.mp4 is" in err
     assert not list(tmp_path.glob("*cut_*"))
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("plain.mkv", {"frames": 10}),
+        ("silent.mkv", {"frames": 10, "sound": None}),
+        ("open.webm", {"codec": "libvpx-vp9", "sound": "libopus", "frames": 10}),
+    ],
+)
+def test_a_matroska_file_cut_off_is_said_to_be(run, tmp_path, identity_model, name, options):
+    whole = tmp_path / name
+    write_clip(whole, **options)
+    code, out, err = run(whole, "--model", identity_model)
+    assert (code, "10 frames" in out, "cut off" in err) == (0, True, False)
+    content = whole.read_bytes()
+    cut = tmp_path / f"cut_{name}"
+    cut.write_bytes(content[: len(content) * 4 // 5])
+    code, out, err = run(cut, "--model", identity_model)
+    assert code == 0
+    assert 0 < len(read_frames(whole.with_stem(f"cut_{whole.stem}_restored"))) < 10
+    stated = f"the file is cut off: it states {len(content)} bytes and has {len(content) * 4 // 5}"
+    assert stated in " ".join(err.split())
+
+
+@pytest.mark.parametrize("more", [{"steps": (40, 33, 900, 20)}, {"frames": 2}])
+def test_whole_matroska_files_are_not_said_to_be_cut_off(tmp_path, more):
+    source = tmp_path / "a.mkv"
+    write_clip(source, **{"frames": 6, "sound": None, **more})
+    done = video.restore_clip(inspect_clip(source), tmp_path / "b.mkv", lambda pixels: pixels)
+    assert done.notes == ()
+
+
+def test_a_matroska_file_that_states_no_size_is_not_said_to_be_cut_off(tmp_path):
+    """What is recorded without a way back to its start."""
+    source = tmp_path / "a.mkv"
+    write_clip(source, frames=6)
+    content = source.read_bytes()
+    segment = content.index(b"\x18\x53\x80\x67") + 4
+    unknown = b"\x01" + 7 * b"\xff"
+    source.write_bytes(content[:segment] + unknown + content[segment + 8 :][:-400])
+    done = video.restore_clip(inspect_clip(source), tmp_path / "b.mkv", lambda pixels: pixels)
+    assert done.notes == ()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_full_disk_is_no_fault_of_the_source(tmp_path, monkeypatch, suffix):
+    write_clip(tmp_path / "a.mp4", frames=6, sound=None)
+
+    @contextlib.contextmanager
+    def on_a_full_disk(target, *, overwrite):
+        temporary = target.with_stem("full")
+        temporary.symlink_to("/dev/full")
+        yield temporary
+
+    monkeypatch.setattr(video, "atomic_path", on_a_full_disk)
+    clip = inspect_clip(tmp_path / "a.mp4")
+    with pytest.raises(OSError, match="No space left") as error:
+        video.restore_clip(clip, tmp_path / f"b{suffix}", lambda pixels: pixels)
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_too_few_frames_are_not_kept(run, tmp_path, identity_model, monkeypatch):

@@ -30,6 +30,8 @@ FALLBACK_SUFFIX = ".mkv"
 _HIGH_DEFINITION = 720
 _UNSPECIFIED = 2
 _FULL_RANGE = 2
+# How a Matroska file and its one large part begin.
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def is_video(path: Path) -> bool:
@@ -135,6 +137,24 @@ def inspect_clip(path: Path) -> Clip:
             None if side is None else struct.unpack("=9i", bytes(side)[:36]),
             bool(frame.interlaced_frame),
         )
+
+
+def stated_size(path: Path) -> int | None:
+    """The bytes that a Matroska file says it has; None where it does not say.
+
+    It does not where it was recorded without a way back to its start.
+    """
+    with path.open("rb") as file:
+        start = file.read(4096)
+    segment = start.find(_SEGMENT, 0, len(start) - 8)
+    if not start.startswith(_EBML) or segment < 0:
+        return None
+    # The number's length is that of the zeros that it begins with, and 1; all ones: not known.
+    place = segment + len(_SEGMENT)
+    length = 9 - start[place].bit_length()
+    unknown = (1 << 7 * length) - 1
+    number = int.from_bytes(start[place : place + length]) & unknown
+    return None if number == unknown else place + length + number
 
 
 def picture_stream(container: Any, path: Path) -> Any:

@@ -15,7 +15,14 @@ from PIL import Image
 from irkd import files
 from irkd.errors import IrkdError
 from irkd.inference.images import FORMATS
-from irkd.inference.metadata import PNG_SIGNATURE, add_to_png, add_to_tiff, png_chunk
+from irkd.inference.metadata import (
+    PNG_SIGNATURE,
+    Metadata,
+    add_to_bmp,
+    add_to_png,
+    add_to_tiff,
+    png_chunk,
+)
 from irkd.inference.picture import Picture, Pixels, change_depth
 
 # Bit depths a format holds, besides the 8 bits that all do.
@@ -85,8 +92,10 @@ def write_picture(path: Path, picture: Picture, *, overwrite: bool = False) -> t
         if pixels.ndim == 2 and (alpha is not None or path.suffix.lower() == ".ppm"):
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         encoded = _opencv(path.suffix.lower(), pixels, alpha)
-        if metadata.icc is not None or metadata.exif is not None:
-            notes.append(f"{path.suffix} holds no colour profile and no EXIF: left out")
+        if name == "BMP":
+            encoded = add_to_bmp(encoded, metadata)
+        if lost := _lost_in(name, metadata):
+            notes.append(f"{path.suffix} cannot hold these, which are left out: {', '.join(lost)}")
     else:
         options: dict[str, Any] = {"quality": _QUALITY}
         if name == "WEBP":
@@ -111,6 +120,18 @@ def write_picture(path: Path, picture: Picture, *, overwrite: bool = False) -> t
             raise IrkdError(f"{path}: {name} cannot hold this image: {error}.") from error
     files.write_bytes(path, encoded, overwrite=overwrite)
     return tuple(notes)
+
+
+def _lost_in(name: str, metadata: Metadata) -> list[str]:
+    """What of an image's metadata BMP and PPM cannot hold, in words."""
+    parts: dict[str, object] = {
+        "colour profile": metadata.icc,
+        "EXIF": metadata.exif,
+        "XMP": metadata.xmp,
+    }
+    if name == "PPM":
+        parts["resolution"] = metadata.dpi
+    return [words for words, part in parts.items() if part is not None]
 
 
 def _pillow(pixels: Pixels, alpha: Pixels | None, name: str, **options: Any) -> bytes:

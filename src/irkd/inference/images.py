@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import struct
 import warnings
@@ -25,6 +26,7 @@ from PIL import Image, ImageCms
 
 from irkd.errors import IrkdError
 from irkd.inference.metadata import (
+    LARGEST_PROFILE,
     PNG_SIGNATURE,
     Metadata,
     png_chunks,
@@ -33,7 +35,7 @@ from irkd.inference.metadata import (
     reset_orientation,
     tiff_exif,
 )
-from irkd.inference.picture import Picture, Pixels
+from irkd.inference.picture import Picture, Pixels, change_depth
 
 # Suffixes that are read, and the format that each is written in. None is read only.
 FORMATS: dict[str, str | None] = {
@@ -59,6 +61,8 @@ VIDEO_SUFFIXES = frozenset(
 
 # Where a file that is said to hold more is taken for a trap: 16384 x 16384.
 MAX_PIXELS = 1 << 28
+# What OpenCV reads: libpng's limit, the tightest of its decoders'.
+_LONGEST_SIDE = 1_000_000
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -78,6 +82,10 @@ def read_picture(path: str | Path) -> Picture:
     except _DAMAGED as error:
         reason = f": {error}" if isinstance(error, ValueError | OSError) else ""
         raise IrkdError(f"{path} is damaged{reason.splitlines()[0] if reason else ''}.") from error
+    if picture.metadata.icc is not None and len(picture.metadata.icc) > LARGEST_PROFILE:
+        picture = replace(picture, metadata=picture.metadata.without_profile()).noting(
+            f"its colour profile of more than {LARGEST_PROFILE >> 20} MiB is left out"
+        )
     try:
         orientation, metadata = picture.metadata.upright()
     except ValueError:
@@ -163,8 +171,13 @@ def _refuse_size(width: int, height: int) -> None:
         )
 
 
-def _decode_with_opencv(data: bytes) -> Pixels:
+def _decode_with_opencv(data: bytes, width: int, height: int) -> Pixels:
     """Grey H x W, RGB or RGBA; ValueError for what OpenCV cannot decode."""
+    if max(width, height) > _LONGEST_SIDE:
+        raise _Refused(
+            f"{width} x {height} pixels: no more than {_LONGEST_SIDE} a side are read. "
+            "Cut it into parts."
+        )
     with _silent_opencv():
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
@@ -198,7 +211,7 @@ def _decode_png(data: bytes) -> Picture:
         raise _Refused("it is animated; irkd restores single images. Extract its frames first.")
     width, height, depth, colour = struct.unpack(">IIBB", found[b"IHDR"][:10])
     _refuse_size(width, height)
-    picture = _split(_decode_with_opencv(data), png_metadata(chunks))
+    picture = _split(_decode_with_opencv(data, width, height), png_metadata(chunks))
     if colour == 4:  # grey and alpha: OpenCV repeats the grey
         return replace(picture, pixels=np.ascontiguousarray(picture.pixels[..., 0]))
     if colour == 0 and b"tRNS" in found:  # one transparent grey: OpenCV overlooks it
@@ -223,7 +236,7 @@ def _decode_tiff(data: bytes) -> Picture:
     resolution = tags.get(282), tags.get(283)
     inches = {2: 1.0, 3: 2.54}.get(tags.get(296, 2), 0)
     dpi = None
-    if all(resolution) and inches:
+    if inches and all(0 < float(each or 0) < math.inf for each in resolution):
         dpi = (float(resolution[0]) * inches, float(resolution[1]) * inches)
     metadata = Metadata(tiff_exif(data), tags.get(34675), dpi, tags.get(700))
     orientation, upright = reset_orientation(data)  # or both libraries would turn it
@@ -235,12 +248,14 @@ def _decode_tiff(data: bytes) -> Picture:
         and samples in (1, 3, 4)
         and (samples == 1 or tags.get(284, 1) == 1)
     ):
-        pixels = _decode_with_opencv(upright)
+        pixels = _decode_with_opencv(upright, tags[256], tags[257])
         if pixels.dtype == np.float32:
             _refuse_range(pixels)
         if photometric == 0:  # white is zero
             pixels = pixels.dtype.type(1 if bits == {32} else 65535) - pixels
         picture = _split(pixels, metadata)
+        if tags.get(338, ())[:1] == (1,):
+            picture = _divided_by_alpha(picture)
     else:
         kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(min(kinds), "unknown")
         raise _Refused(
@@ -258,6 +273,22 @@ def _decode_tiff(data: bytes) -> Picture:
     return replace(picture, metadata=replace(metadata, exif=exif))
 
 
+def _divided_by_alpha(picture: Picture) -> Picture:
+    """The colours themselves, of a picture that stores them multiplied by its alpha.
+
+    Pillow does it for 8 bits. What is wholly transparent keeps what it stores.
+    """
+    if picture.alpha is None:
+        return picture
+    alpha = change_depth(picture.alpha, np.float32)
+    divisor = np.where(alpha > 0, alpha, np.float32(1))
+    pixels = np.empty_like(picture.pixels)
+    for channel in range(3):
+        colour = change_depth(picture.pixels[..., channel], np.float32) / divisor
+        pixels[..., channel] = change_depth(np.minimum(colour, 1), pixels.dtype)
+    return replace(picture, pixels=pixels)
+
+
 def _refuse_range(pixels: Pixels) -> None:
     if not np.isfinite(pixels).all():
         raise _Refused("it has values that are not numbers (NaN or infinity).")
@@ -272,8 +303,9 @@ def _refuse_range(pixels: Pixels) -> None:
 def _decode_deep_pnm(data: bytes, maximum: int) -> Pixels:
     header = re.match(rb"P[56](?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)", data)
     assert header is not None
-    _refuse_size(int(header[1]), int(header[2]))
-    pixels = _decode_with_opencv(data)
+    width, height = int(header[1]), int(header[2])
+    _refuse_size(width, height)
+    pixels = _decode_with_opencv(data, width, height)
     if pixels.max(initial=0) > maximum:
         raise ValueError(f"it has values above its own maximum, {maximum}")
     return np.rint(pixels * (65535 / maximum)).astype(np.uint16)

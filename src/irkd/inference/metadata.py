@@ -17,7 +17,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Chunks of a PNG that stay true when its pixels are restored.
 _KEPT_CHUNKS = frozenset(b"cICP cHRM gAMA iCCP mDCV cLLI sRGB pHYs tEXt zTXt iTXt".split())
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_LARGEST_PROFILE = 1 << 26
+# Real profiles have a few megabytes at most; what a JPEG can hold is just below this.
+LARGEST_PROFILE = 1 << 24
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD = 274, 34665, 34853
 _ICC_TAG, _XMP_TAG, _EXTRA_SAMPLES = 34675, 700, 338
@@ -51,8 +52,23 @@ class Metadata:
         xmp = self.xmp
         if xmp is not None:
             xmp = re.sub(rb'(tiff:Orientation(?:=["\']|>))[2-8]', rb"\g<1>1", xmp)
-        dpi = self.dpi[::-1] if self.dpi and orientation >= 5 else self.dpi
-        return orientation, replace(self, exif=exif, xmp=xmp, dpi=dpi)
+        turned = replace(self, exif=exif, xmp=xmp)
+        if orientation >= 5:
+            dpi = None if self.dpi is None else self.dpi[::-1]
+            chunks = tuple((kind, _turn_chunk(kind, content)) for kind, content in self.chunks)
+            turned = replace(turned, dpi=dpi, chunks=chunks)
+        return orientation, turned
+
+    def without_profile(self) -> Metadata:
+        chunks = tuple(chunk for chunk in self.chunks if chunk[0] != b"iCCP")
+        return replace(self, icc=None, chunks=chunks)
+
+
+def _turn_chunk(kind: bytes, content: bytes) -> bytes:
+    """A PNG's chunk once its image is turned by 90 degrees: the two resolutions change places."""
+    if kind == b"pHYs" and len(content) == 9:
+        return content[4:8] + content[:4] + content[8:]
+    return content
 
 
 def reset_orientation(exif: bytes) -> tuple[int, bytes]:
@@ -79,8 +95,8 @@ def reset_orientation(exif: bytes) -> tuple[int, bytes]:
             (start,) = struct.unpack_from(order + "I", data, entries[_EXIF_IFD])
             inner, _ = _entries(data, start, order)
             _swap(data, inner, _PIXEL_WIDTH, _PIXEL_HEIGHT)
-            if _X_RESOLUTION in entries and _Y_RESOLUTION in entries:
-                _swap(data, entries, _X_RESOLUTION, _Y_RESOLUTION)
+        if orientation >= 5:
+            _swap(data, entries, _X_RESOLUTION, _Y_RESOLUTION)
     except struct.error as error:
         raise ValueError("cut off") from error
     return orientation, bytes(data)
@@ -182,7 +198,8 @@ def png_metadata(chunks: list[tuple[bytes, bytes]]) -> Metadata:
     if b"iCCP" in found:
         packed = found[b"iCCP"].partition(b"\0")[2][1:]
         try:
-            icc = zlib.decompressobj().decompress(packed, _LARGEST_PROFILE)
+            # One byte more tells a profile that is too large, however much is packed.
+            icc = zlib.decompressobj().decompress(packed, LARGEST_PROFILE + 1)
         except zlib.error:
             icc = None
     dpi = None
@@ -205,9 +222,8 @@ def add_to_png(png: bytes, metadata: Metadata) -> bytes:
     if not chunks:
         if metadata.icc is not None:
             chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
-        if metadata.dpi is not None and min(metadata.dpi) > 0:
-            across, down = (round(dpi / 0.0254) for dpi in metadata.dpi)
-            chunks.append((b"pHYs", struct.pack(">IIB", across, down, 1)))
+        if (resolution := _per_metre(metadata.dpi)) is not None:
+            chunks.append((b"pHYs", struct.pack(">IIB", *resolution, 1)))
     if metadata.exif is not None:
         chunks.append((b"eXIf", metadata.exif))
     if metadata.xmp is not None:
@@ -216,6 +232,21 @@ def add_to_png(png: bytes, metadata: Metadata) -> bytes:
     header_end = len(PNG_SIGNATURE) + 25
     added = b"".join(png_chunk(kind, content) for kind, content in chunks)
     return png[:header_end] + added + png[header_end:]
+
+
+def add_to_bmp(bmp: bytes, metadata: Metadata) -> bytes:
+    """Put the resolution, the one thing of metadata that a BMP holds, into its header."""
+    if (resolution := _per_metre(metadata.dpi)) is None:
+        return bmp
+    # Behind 14 bytes of file header and 24 of size, planes, depth and compression.
+    return bmp[:38] + struct.pack("<II", *resolution) + bmp[46:]
+
+
+def _per_metre(dpi: tuple[float, float] | None) -> tuple[int, int] | None:
+    """Pixels per metre, across and down, None where there are none that files can state."""
+    if dpi is None or not all(0 < each < 0.0254 * (1 << 31) - 1 for each in dpi):
+        return None
+    return round(dpi[0] / 0.0254), round(dpi[1] / 0.0254)
 
 
 def add_to_tiff(tiff: bytes, metadata: Metadata, *, alpha: bool) -> bytes:

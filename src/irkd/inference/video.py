@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from irkd.inference.clips import (
     load_av,
     open_clip,
     picture_stream,
+    stated_size,
 )
 
 Pixels = NDArray[Any]
@@ -67,7 +69,8 @@ def restore_clip(
     there.
 
     Raises IrkdError where the file is damaged or cut off, where `target`'s format cannot hold its
-    sound, and where fewer or more frames would be written than were read.
+    sound, and where fewer or more frames would be written than were read; OSError where the disk
+    is full.
     """
     av = load_av()
     encoder, options = encoder_of(target)
@@ -82,6 +85,8 @@ def restore_clip(
                 passage = _Passage(clip, reading, writing, encoder, options, target)
                 passage.run(restore_pixels, watch)
         except av.FFmpegError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # only writing needs space: this is no fault of the source
             raise IrkdError(
                 f"{source} is damaged, or {target.name} cannot be written: {error.strerror}."
             ) from error
@@ -187,6 +192,12 @@ class _Passage:
             raise IrkdError(
                 f"{self.clip.path} is cut off: it states {self.clip.frames} frames and holds "
                 f"{self._packets}."
+            )
+        size, stated = self.clip.path.stat().st_size, stated_size(self.clip.path)
+        if stated is not None and size < stated:
+            self._notes.append(
+                f"the file is cut off: it states {stated} bytes and has {size}, so frames may be "
+                "missing at its end"
             )
 
     def _copy(self, packet: Any) -> None:
