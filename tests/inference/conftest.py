@@ -1,7 +1,10 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 import irkd
+from irkd.inference.restorer import Restorer
 from irkd.models.weights import save_network
 
 TINY = {"width": 4, "enc_blk_nums": (1, 1), "middle_blk_num": 1, "dec_blk_nums": (1, 1)}
@@ -35,3 +38,24 @@ def blur_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "blur.safetensors"
     save_network(path, network, task="denoise")
     return path
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """A context in which images stay as they are, and Ctrl-C is pressed at the one of a number."""
+
+    @contextmanager
+    def interrupted_at(number):
+        calls = []
+
+        def restore(self, degraded, **_):
+            calls.append(1)
+            if len(calls) == number:
+                raise KeyboardInterrupt
+            return degraded
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Restorer, "__call__", restore)
+            yield
+
+    return interrupted_at

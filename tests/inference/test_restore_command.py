@@ -466,17 +466,10 @@ def test_names_that_would_meet_are_kept_apart(run, tmp_path, identity_model):
     ]
 
 
-def test_an_interrupt_leaves_complete_files_and_can_go_on(run, tree, identity_model, monkeypatch):
-    calls = []
-
-    def interrupted(self, degraded, **_):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return degraded
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Restorer, "__call__", interrupted)
+def test_an_interrupt_leaves_complete_files_and_can_go_on(
+    run, tree, identity_model, interrupted_at
+):
+    with interrupted_at(3):
         code, _, err = run(tree, "--model", identity_model)
     assert code == 130
     assert "2 of 3 files are done; the same command goes on." in err

@@ -151,19 +151,10 @@ def test_a_name_that_the_encoding_lacks_is_printed_all_the_same(tmp_path, identi
     assert r"\udcff\udcfe.png" in done.stdout
 
 
-def test_the_report_goes_on_with_the_run(run, tmp_path, monkeypatch):
+def test_the_report_goes_on_with_the_run(run, tmp_path, interrupted_at):
     write(*(tmp_path / "in" / f"{name}.png" for name in "abc"))
     report = tmp_path / "report.json"
-    calls = []
-
-    def interrupted(self, degraded, **_):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return degraded
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Restorer, "__call__", interrupted)
+    with interrupted_at(3):
         assert run(tmp_path / "in", "--json", report)[0] == 130
     first = json.loads(report.read_text())["files"]
     assert [each["status"] for each in first] == ["restored", "restored"]

@@ -119,10 +119,10 @@ def restore_files(
 ) -> Iterator[Outcome]:
     """Restore file after file; each result is complete or not there at all.
 
-    A job whose result exists is skipped, or fails without `skip_existing`, unless `overwrite`, also
-    where another process made it meanwhile; of one whose before/after picture alone is missing,
-    that is made. A file that fails does not stop
-    the others; a full disk does (IrkdError). `watch` is told of the progress within a file.
+    A job whose result exists, also where another process made it meanwhile, is skipped, or fails
+    without `skip_existing`, unless `overwrite`; of one whose before/after picture alone is missing,
+    that is made. A file that fails does not stop the others; a full disk does (IrkdError). `watch`
+    is told when a file begins, and of the progress within it.
     """
     for job in jobs:
         if skip_existing and not overwrite and job.is_done:
