@@ -398,6 +398,15 @@ def test_what_bmp_and_ppm_leave_out_is_said(tmp_path):
     assert write_picture(tmp_path / "c.ppm", read_picture(tmp_path / "b.ppm")) == ()
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_a_resolution_that_is_not_in_exif_is_said_to_be_lost(tmp_path, suffix):
+    Image.fromarray(smooth(11, 17)).save(tmp_path / "a.png", dpi=(300, 150))
+    Image.fromarray(smooth(11, 17)).save(tmp_path / "b.jpg", exif=exif_bytes(), dpi=(300, 150))
+    notes = write_picture(tmp_path / f"a{suffix}", read_picture(tmp_path / "a.png"))
+    assert notes == (f"{suffix} cannot hold these, which are left out: resolution",)
+    assert write_picture(tmp_path / f"b{suffix}", read_picture(tmp_path / "b.jpg")) == ()
+
+
 @pytest.mark.parametrize("dpi", [1e9, 0.0, float("nan")])
 @pytest.mark.parametrize("suffix", ["png", "bmp"])
 def test_an_impossible_resolution_is_left_out(tmp_path, suffix, dpi):

@@ -94,8 +94,6 @@ def write_picture(path: Path, picture: Picture, *, overwrite: bool = False) -> t
         encoded = _opencv(path.suffix.lower(), pixels, alpha)
         if name == "BMP":
             encoded = add_to_bmp(encoded, metadata)
-        if lost := _lost_in(name, metadata):
-            notes.append(f"{path.suffix} cannot hold these, which are left out: {', '.join(lost)}")
     else:
         options: dict[str, Any] = {"quality": _QUALITY}
         if name == "WEBP":
@@ -118,18 +116,19 @@ def write_picture(path: Path, picture: Picture, *, overwrite: bool = False) -> t
             encoded = _pillow(pixels, alpha, name, **options)
         except (ValueError, OSError, struct.error) as error:
             raise IrkdError(f"{path}: {name} cannot hold this image: {error}.") from error
+    if lost := _lost_in(name, metadata):
+        notes.append(f"{path.suffix} cannot hold these, which are left out: {', '.join(lost)}")
     files.write_bytes(path, encoded, overwrite=overwrite)
     return tuple(notes)
 
 
 def _lost_in(name: str, metadata: Metadata) -> list[str]:
-    """What of an image's metadata BMP and PPM cannot hold, in words."""
-    parts: dict[str, object] = {
-        "colour profile": metadata.icc,
-        "EXIF": metadata.exif,
-        "XMP": metadata.xmp,
-    }
-    if name == "PPM":
+    """What of an image's metadata a format cannot hold, in words."""
+    parts: dict[str, object] = {}
+    if name in ("BMP", "PPM"):
+        parts |= {"colour profile": metadata.icc, "EXIF": metadata.exif, "XMP": metadata.xmp}
+    # WebP and AVIF have no place for it but in EXIF.
+    if name == "PPM" or (name in ("WEBP", "AVIF") and metadata.exif is None):
         parts["resolution"] = metadata.dpi
     return [words for words, part in parts.items() if part is not None]
 
