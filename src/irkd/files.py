@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,10 @@ def atomic_path(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     refuse_existing(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not all of a long name: with what is added the temporary one would be too long.
-    prefix = f".{path.stem[:40]}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    name = f".{path.stem[:40]}.{secrets.token_hex(8)}{path.suffix}"
+    temporary = path.with_name(name)
     try:
+        temporary.touch(exist_ok=False)  # here, or Ctrl-C just after it would leave it
         yield temporary
         refuse_existing(path, overwrite)
         move_into_place(temporary, path)
@@ -47,7 +46,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
     """Replace `path` by the complete file `temporary` beside it, once its bytes are safe."""
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
-    # mkstemp makes files private; give them the mode any other new file would get.
+    # Some writers make files private; give them the mode any other new file would get.
     umask = os.umask(0)
     os.umask(umask)
     temporary.chmod(0o666 & ~umask)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -231,6 +232,19 @@ def test_a_stopped_run_says_so_and_leaves_nothing_half(tmp_path, number, code):
     assert process.returncode == code
     assert "error: interrupted." in err
     assert below(tmp_path) == ["a.mp4"]
+
+
+def test_an_interrupt_as_a_file_is_made_leaves_none(run, tmp_path, monkeypatch):
+    write(tmp_path / "a.png")
+    touch = Path.touch
+
+    def interrupted(path, **options):
+        touch(path, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "touch", interrupted)
+    assert run(tmp_path / "a.png")[0] == 130
+    assert below(tmp_path) == ["a.png"]
 
 
 def test_a_closed_output_is_no_error(tmp_path, identity_model):
