@@ -254,6 +254,23 @@ def test_make_refuses_impossible_wishes(tmp_path, capsys, arguments, message):
     assert not folder.exists()
 
 
+def test_make_removes_no_photograph(tmp_path, capsys):
+    pairs, photographs = tmp_path / "pairs", tmp_path / "photographs"
+    make = ["make", "--task", "denoise", "--count", 2, "--size", 32]
+    assert run(*make, pairs) == 0
+    assert run(*make, photographs) == 0
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for folder, source in (
+        (pairs, pairs / "target"),
+        (pairs, pairs),
+        (photographs / "new", photographs),
+    ):
+        options = ["--task", "derain", "--from", source, "--overwrite"]
+        assert run("make", folder, *options) == 2
+        assert "lie in one another" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
 def test_make_says_where_a_file_stands_in_the_way(tmp_path, capsys):
     path = tmp_path / "pairs"
     path.write_text("a file")

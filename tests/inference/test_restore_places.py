@@ -49,15 +49,15 @@ def test_no_image_of_the_run_is_replaced_by_a_result(run, tmp_path):
     photo, compare, other = (tmp_path / name for name in ("p.png", "p_compare.png", "q.png"))
     before = write(photo, compare, other)
     (tmp_path / "out").mkdir()
-    for arguments in (
-        [compare, "-o", photo, "--compare"],
-        [photo, other, compare, "--compare"],
-        [other, photo, "--json", other],
-        [other, "-o", tmp_path / "out" / "x.png", "--json", tmp_path / "out" / "x.png"],
+    result = tmp_path / "out" / "x.png"
+    for says, *arguments in (
+        ("would replace the image it is made from", compare, "-o", photo, "--compare"),
+        ("is an image to be restored, and would be", photo, other, compare, "--compare"),
+        ("is an image of this run", other, photo, "--json", other),
+        ("is an image of this run", other, "-o", result, "--json", result),
     ):
         code, _, err = run(*arguments, "--overwrite")
-        assert code == 2, arguments
-        assert "would be replaced" in err or "is an image of this run" in err
+        assert (code, says in err) == (2, True), (arguments, err)
     assert [path.read_bytes() for path in (photo, compare, other)] == before
     assert below(tmp_path) == ["p.png", "p_compare.png", "q.png"]
 
@@ -87,8 +87,15 @@ def test_results_beside_images_are_passed_over_in_folders(run, tmp_path):
     assert code == 0, err
     assert "3 restored." in out
     assert "results of earlier runs passed over: 2." in err
-    # Of nothing that is there the last two are results.
-    assert below(tmp_path / "out")[::2] == ["a.png", "b_compare.png", "c_compare.png"]
+    # b.png and c.png are not there, so that these two are no results.
+    made = {"a.png", "b_restored.png", "c_compare.png"}
+    pictures = {"a_compare.png", "b_compare.png", "c_compare_compare.png"}
+    assert set(below(tmp_path / "out")) == made | pictures
+    # Nor are those that are made now, inside the folder.
+    for expected in ("3 restored.", "0 restored, 3 skipped"):
+        code, out, err = run(folder, "-o", folder / "results", "--compare")
+        assert expected in out
+        assert "results of earlier runs passed over: 2." in err
 
 
 def test_what_a_folder_holds_besides_is_said(run, tmp_path):
@@ -201,7 +208,10 @@ def test_a_missing_comparison_of_a_video_is_added(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--model", "general", "--task", "derain"], "general is for general, not derain"),
+        (
+            ["--model", "general", "--task", "derain"],
+            "general judges what each image needs; name task derain alone",
+        ),
         (["--model", "denoise", "--task", "derain"], "denoise is for denoise, not derain"),
     ],
 )
@@ -268,7 +278,7 @@ def test_a_full_disk_is_named_without_another_command_s_option(run, tmp_path, mo
     assert "--out" not in err
 
 
-def test_paths_come_from_the_function_too(tmp_path, identity_model):
+def test_the_function_replaces_no_image_either(tmp_path, identity_model):
     write(tmp_path / "a.png")
     with pytest.raises(irkd.IrkdError, match="would replace the image"):
         irkd.restore(

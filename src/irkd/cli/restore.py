@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,6 @@ from irkd.errors import IrkdError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from irkd.inference.jobs import Job
     from irkd.inference.restore_files import Outcome
 
 
@@ -135,7 +133,7 @@ def restore(
         write_check(json_path, overwrite=overwrite)
     earlier = earlier_records(json_path, overwrite=overwrite)
     refuse_strength(strength)
-    jobs = plan_jobs(images, output, compare=compare, overwrite=overwrite)
+    jobs, passed_over = plan_jobs(images, output, compare=compare, overwrite=overwrite)
     refuse_report_in(jobs, json_path)
     chooser = open_chooser(
         model,
@@ -153,7 +151,7 @@ def restore(
         print_assumptions(chooser.restorer.network, name)
     elif model is None and task not in (None, "auto", "general"):
         stderr().print(f"no model for {task} ships with irkd; each image is judged.")
-    _print_passed_over(images, jobs)
+    _print_passed_over(passed_over)
     outcomes: list[Outcome] = []
     try:
         with RestoreProgress(console, len(jobs)) as shown:
@@ -189,18 +187,8 @@ def restore(
     raise_failures(outcomes)
 
 
-def _print_passed_over(images: Iterable[Path], jobs: Sequence[Job]) -> None:
-    from irkd.inference.jobs import passed_over
-
-    found: defaultdict[str, set[Path]] = defaultdict(set)
-    taken = {job.source for job in jobs}
-    for path in images:
-        if path.is_dir():
-            for kind, paths in passed_over(path, jobs).items():
-                found[kind].update(each.resolve() for each in paths)
-        elif path not in taken:
-            found["results"].add(path.resolve())
-    suffixes = ", ".join(sorted({path.suffix.lower() for path in found["unread"]}))
+def _print_passed_over(found: Mapping[str, set[Path]]) -> None:
+    suffixes = ", ".join(sorted({path.suffix.lower() for path in found.get("unread", ())}))
     says = {
         "videos": "videos in folders passed over: {}. Name them to restore them.",
         "results": "results of earlier runs passed over: {}. Name them alone to restore them.",
@@ -208,7 +196,7 @@ def _print_passed_over(images: Iterable[Path], jobs: Sequence[Job]) -> None:
         "folders": "linked folders passed over: {}. Name them to restore them.",
     }
     for kind, text in says.items():
-        if found[kind]:
+        if found.get(kind):
             stderr().print(text.format(len(found[kind])), markup=False)
 
 

@@ -35,9 +35,10 @@ def refuse_report_in(jobs: Iterable[Job], path: Path | None) -> None:
     """Raise where the report would replace an image of this run, or its result."""
     if path is None or str(path) == "-":
         return
+    place = path.resolve()
     for job in jobs:
         taken = (job.source, job.target, job.compare)
-        if any(each is not None and each.resolve() == path.resolve() for each in taken):
+        if any(each is not None and each.resolve() == place for each in taken):
             raise IrkdError(f"{path} is an image of this run. Choose another name for --json.")
 
 

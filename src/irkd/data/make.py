@@ -76,6 +76,7 @@ def make_pairs(
             "a count of at least 1, a size of at least 16 and a seed of at least 0."
         )
     photographs = _photographs(recipe)
+    _refuse_photographs_in(folder, recipe)
     _prepare(folder, recipe, count, overwrite)
     # Consecutive pairs of Rain1400 share their reference: it is made once.
     clean_image = lru_cache(maxsize=1)(partial(_clean, recipe, photographs))
@@ -184,6 +185,18 @@ def _photographs(recipe: Recipe) -> list[Path]:
     if not names:
         raise IrkdError(f"{root}: no images in it or the folders below it.")
     return [root / name for name in names]
+
+
+def _refuse_photographs_in(folder: Path, recipe: Recipe) -> None:
+    """Pairs would be taken for photographs, and photographs removed as pairs of another recipe."""
+    if recipe.photographs is None:
+        return
+    places = folder.resolve(), Path(recipe.photographs).resolve()
+    if places[0].is_relative_to(places[1]) or places[1].is_relative_to(places[0]):
+        raise IrkdError(
+            f"{folder} and the photographs of {recipe.photographs} lie in one another. "
+            "Choose another folder for the pairs."
+        )
 
 
 def photograph_count(folder: Path) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from irkd.errors import IrkdError
 from irkd.inference.clips import ENCODERS, FALLBACK_SUFFIX, encoder_of, is_video
@@ -33,13 +35,21 @@ class Job:
         return self.target.is_file() and (self.compare is None or self.compare.is_file())
 
 
+class Plan(NamedTuple):
+    """What is to be done; `passed_over`: what a user may miss there, `videos`, photographs in
+    formats that are `unread` and linked `folders` in folders, and `results` of earlier runs."""
+
+    jobs: list[Job]
+    passed_over: dict[str, set[Path]]
+
+
 def plan_jobs(
     inputs: Iterable[str | Path],
     output: str | Path | None = None,
     *,
     compare: bool = False,
     overwrite: bool = False,
-) -> list[Job]:
+) -> Plan:
     """The images among `inputs` (files and folders), each with a place for its result.
 
     Videos are taken where they are named, and passed over in folders: one can take hours.
@@ -66,76 +76,69 @@ def plan_jobs(
     if output is not None and output.suffix.lower() in (*FORMATS, *ENCODERS) and several:
         raise IrkdError(f"{output} names one file; several images need a folder.")
     found: list[tuple[Path, Path]] = []
+    left: defaultdict[str, set[Path]] = defaultdict(set)
     for path in paths:
         if path.is_dir():
             # Not resolved: results of a linked folder go beside the link.
             folder = Path(os.path.abspath(path))
             root = output or folder.with_name(folder.name + "_restored")
             root = root / folder.name if several and output is not None else root
-            found += [(path / name, root / name) for name in _images_below(path, root)]
+            found += [(path / name, root / name) for name in _images_below(path, root, left)]
         elif output is None:
             found.append((path, path.with_name(path.stem + RESTORED + path.suffix)))
         else:
             found.append((path, output / path.name if into_folder else output))
     if output is None and not overwrite:
+        named = found
         found = _without_results(found)
+        left["results"] |= {source for source, _ in named} - {source for source, _ in found}
     jobs = _without_collisions(found, compare)
-    _refuse_replacing(jobs)
-    return jobs
-
-
-def passed_over(folder: Path, jobs: Iterable[Job]) -> dict[str, list[Path]]:
-    """What `plan_jobs` leaves of a folder's tree that a user may miss: its `videos`, `results` of
-    earlier runs, photographs in formats that are `unread`, and linked `folders`."""
-    taken = {job.source.resolve() for job in jobs}
-    found: dict[str, list[Path]] = {"videos": [], "results": [], "unread": [], "folders": []}
-    for here, folders, names in _walk(folder):
-        found["folders"] += [here / name for name in folders if (here / name).is_symlink()]
-        for name in sorted(names):
-            path = here / name
-            if path.resolve() in taken:
-                continue
-            if is_video(path):
-                found["videos"].append(path)
-            elif path.suffix.lower() in UNREAD:
-                found["unread"].append(path)
-            elif _is_result(name, names):
-                found["results"].append(path)
-    return found
+    sources = {job.source.resolve() for job in jobs}
+    _refuse_replacing(jobs, sources)
+    # What is in a folder may be named besides.
+    missed = {kind: {path.resolve() for path in paths} - sources for kind, paths in left.items()}
+    return Plan(jobs, missed)
 
 
 def _is_folder(output: Path) -> bool:
     return output.is_dir() or (not output.exists() and not output.suffix)
 
 
-def _images_below(folder: Path, results: Path) -> list[Path]:
-    """Relative paths of the images in a folder's tree, sorted."""
-    results = results.resolve()
-    found = []
-    for here, folders, names in _walk(folder):
-        folders[:] = [name for name in folders if (here / name).resolve() != results]
-        found += [
-            (here / name).relative_to(folder)
-            for name in sorted(names)
-            if Path(name).suffix.lower() in FORMATS
-            and not _is_result(name, names)
-            and (here / name).is_file()  # a pipe would be waited for
-        ]
-    if not found:
-        known = ", ".join(FORMATS)
-        raise IrkdError(f"{folder} holds no images. Images are files with a name in {known}.")
-    return found
-
-
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str], set[str]]]:
-    """As os.walk does, sorted, without what is hidden; what cannot be read is an error."""
+def _images_below(folder: Path, results: Path, left: defaultdict[str, set[Path]]) -> list[Path]:
+    """Relative paths of the images in a folder's tree, sorted; what is passed over is added to
+    `left`, as in `Plan`."""
 
     def fail(error: OSError) -> None:
         raise error
 
-    for here, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(here), folders, {name for name in names if not name.startswith(".")}
+    results = results.resolve()
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        here = Path(parent)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (here / name).resolve() != results
+        )
+        left["folders"] |= {here / name for name in folders if (here / name).is_symlink()}
+        names = {name for name in files if not name.startswith(".")}
+        for name in sorted(names):
+            path = here / name
+            suffix = path.suffix.lower()
+            if is_video(path):
+                left["videos"].add(path)
+            elif suffix in UNREAD:
+                left["unread"].add(path)
+            elif suffix not in FORMATS:
+                continue
+            elif _is_result(name, names):
+                left["results"].add(path)
+            elif path.is_file():  # a pipe would be waited for
+                found.append(path.relative_to(folder))
+    if not found:
+        known = ", ".join(FORMATS)
+        raise IrkdError(f"{folder} holds no images. Images are files with a name in {known}.")
+    return found
 
 
 def _is_result(name: str, names: set[str]) -> bool:
@@ -160,16 +163,19 @@ def _without_results(found: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     return [each for each in found if not _is_result(each[0].name, beside[each[0].parent])]
 
 
-def _refuse_replacing(jobs: Iterable[Job]) -> None:
-    jobs = list(jobs)
-    sources = {job.source.resolve() for job in jobs}
+def _refuse_replacing(jobs: Sequence[Job], sources: set[Path]) -> None:
     for job in jobs:
         for path in (job.target, job.compare):
-            if path is not None and path.resolve() in sources:
+            if path is None or (place := path.resolve()) not in sources:
+                continue
+            if place == job.source.resolve():
                 raise IrkdError(
-                    f"{path} is an image to be restored, and would be replaced by what "
-                    f"{job.source} becomes. Choose another -o, or restore them apart."
+                    f"{path} would replace the image it is made from. Choose another -o."
                 )
+            raise IrkdError(
+                f"{path} is an image to be restored, and would be replaced by what "
+                f"{job.source} becomes. Choose another -o, or restore them apart."
+            )
 
 
 def _without_collisions(found: list[tuple[Path, Path]], compare: bool) -> list[Job]:
@@ -188,8 +194,6 @@ def _without_collisions(found: list[tuple[Path, Path]], compare: bool) -> list[J
                 target = target.with_name(source.name + ".png")
         elif source.suffix.lower() in FORMATS:
             format_of(target)
-        if target.resolve() == source.resolve():
-            raise IrkdError(f"{target} would replace the image it is made from. Choose another -o.")
         if target in taken:
             raise IrkdError(
                 f"two images would both be written to {target}. Restore them one after the other, "

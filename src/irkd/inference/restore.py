@@ -82,7 +82,7 @@ def restore(
         return results[0] if single else results
     if any(isinstance(image, np.ndarray) for image in given):
         raise IrkdError("arrays are restored to arrays; give output with files only.")
-    jobs = plan_jobs(given, output, compare=compare, overwrite=overwrite)  # type: ignore[arg-type]
+    jobs = plan_jobs(given, output, compare=compare, overwrite=overwrite).jobs  # type: ignore[arg-type]
     options = {"strength": strength, "overwrite": overwrite}
     outcomes = list(restore_files(jobs, chooser, skip_existing=not single, **options))  # type: ignore[arg-type]
     raise_failures(outcomes)

@@ -209,10 +209,11 @@ def open_chooser(
 
 def _refuse_other_task(model: str, task: str) -> None:
     """A shipped model has its task; of other weights a task says how they were trained."""
-    files = shipped_models()
-    stated = GENERAL if model == GENERAL else None
-    stated = read_metadata(files[model]).get("task") if model in files else stated
-    if stated is not None and stated != task:
+    if model == GENERAL and task != GENERAL:
+        raise IrkdError(f"general judges what each image needs; name task {task} alone.")
+    path = shipped_models().get(model)
+    stated = task if path is None else read_metadata(path).get("task")
+    if stated != task:
         raise IrkdError(f"{model} is for {stated}, not {task}; name a model, or a task, not both.")
 
 
